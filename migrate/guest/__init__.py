@@ -1,0 +1,1 @@
+"""Opening a machine's disks and reading its files without booting it."""
