@@ -354,9 +354,8 @@ class Secret(Fact, frozen=True):
     def __repr__(self) -> str:
         return f"Secret(id={self.id!r}, kind={self.kind!r}, seen_in={str(self.seen_in)!r})"
 
-    def __rich_repr__(self) -> Iterable[tuple[str, str]]:
-        yield "id", self.id
-        yield "kind", self.kind
+    def __rich_repr__(self) -> list[tuple[str, str]]:  # what pretty printers show
+        return [("id", self.id), ("kind", self.kind)]
 
 
 class Unread(Fact, frozen=True):
