@@ -1,0 +1,114 @@
+"""`vm2c analyze`: from an opened guest to the four files, as values. Writing them is one call at the end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from migrate.account import account
+from migrate.discover import find_analyzers, run_analyzers
+from migrate.facts import Facts
+from migrate.graph import build_graph, node_link
+from migrate.guest.protocol import Guest
+from migrate.inventory import encode, inventory
+from migrate.join import join
+from migrate.model import Secret, Unread
+from migrate.plan.merge import Conflict, merge_plans
+from migrate.plan.model import Plan
+from migrate.plan.propose import propose
+from migrate.plan.store import check, dump, read_document, read_plan, render_plan
+from migrate.redact import Redactor
+from migrate.report import render_report
+
+PROPOSED = ".vm2c/proposed.yaml"
+"""What was proposed last time, below the output folder: the base of the three-way merge."""
+
+Progress = Callable[[str, int, int], None]
+
+
+class Analysis(msgspec.Struct, frozen=True, kw_only=True):
+    """What one machine's analysis makes. `files` maps a path below the output folder to its bytes."""
+
+    plan: Plan
+    files: dict[str, bytes]
+    unread: tuple[tuple[str, str], ...]
+    conflicts: tuple[Conflict, ...]
+
+
+def find(guest: Guest, progress: Progress = lambda _n, _d, _t: None) -> Facts:
+    """Run every analyzer on a guest and return what they found."""
+    return Facts(run_analyzers(guest, find_analyzers(), progress), guest)
+
+
+def secrets_in(facts: Facts) -> list[Secret]:
+    """Return the secrets found, values included; they must not leave the process."""
+    return facts.secrets
+
+
+def redactor(facts: Facts) -> Redactor:
+    """Return what keeps this machine's secrets out of a text."""
+    words = {*facts.users, *facts.groups, *facts.packages, facts.trait("hostname")}
+    return Redactor(facts.secrets, words)
+
+
+def analyze(facts: Facts, disks: Sequence[str], directory: Path) -> Analysis:
+    """Return the analysis of a machine. `directory` may hold an earlier one, whose plan's edits are kept.
+
+    `disks` are the disks' paths as the plan names them. Raises PlanError where an edited plan.yaml cannot
+    be read: it is never overwritten.
+    """
+    joined = join(facts)
+    redact = redactor(facts)
+    found = redact.tree(inventory(facts, joined, account(facts, joined)))
+    reader = found["source"].pop("reader")
+    digest = "sha256:" + hashlib.sha256(encode(found)).hexdigest()
+    found["source"]["reader"] = reader
+    proposed = propose(facts, joined, list(disks), digest)
+    proposed = msgspec.convert(redact.tree(msgspec.to_builtins(proposed)), Plan)
+    text, plan, conflicts = _merged(directory, proposed)
+    graph = redact.tree(node_link(build_graph(plan, joined)))
+    report = redact(render_report(found, graph, plan))
+    unread = tuple(sorted({(u["path"], u["why"]) for u in found["unread"]}))
+    return Analysis(
+        plan=plan,
+        files={
+            "inventory.json": encode(found),
+            "graph.json": encode(graph),
+            "plan.yaml": text.encode(),
+            PROPOSED: render_plan(proposed).encode(),
+            "report.html": report.encode(),
+        },
+        unread=unread,
+        conflicts=tuple(conflicts),
+    )
+
+
+def _merged(directory: Path, proposed: Plan) -> tuple[str, Plan, list[Conflict]]:
+    """Return the plan's text, the plan it says, and what a person and the analysis both changed."""
+    mine, base = directory / "plan.yaml", directory / PROPOSED
+    if not mine.exists():
+        return render_plan(proposed), proposed, []
+    if base.exists() and base.read_bytes() == mine.read_bytes():
+        return render_plan(proposed), proposed, []
+    document = read_document(mine)
+    edited = check(document, mine)
+    conflicts = merge_plans(read_plan(base) if base.exists() else edited, document, proposed)
+    text = dump(document)
+    return text, check(document, mine), conflicts
+
+
+def counts(plan: Plan) -> dict[str, int]:
+    """Return how many components each decision has, the machine's own upkeep apart (`host`)."""
+    found: dict[str, int] = {}
+    for component in plan.components:
+        name = "host" if component.kind == "host" else component.decision
+        found[name] = found.get(name, 0) + 1
+    return found
+
+
+def missed(unread: Sequence[Unread]) -> list[str]:
+    """Return one line for each blind spot."""
+    return [f"{u.seen_in}: {u.why}" for u in unread]

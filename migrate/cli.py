@@ -1,0 +1,376 @@
+"""The command line: parse, call, print. Everything it does is done by a function elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from migrate import __version__
+from migrate.errors import DiskError, UsageError, Vm2cError
+
+if TYPE_CHECKING:
+    from migrate.console import Console
+    from migrate.facts import Facts
+    from migrate.guest.protocol import Guest
+    from migrate.plan.model import Plan
+
+app = typer.Typer(
+    name="vm2c",
+    help="Turn a virtual machine's disk into a reviewed migration plan, container images and manifests.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(StrEnum):
+    """How a result is printed on standard output."""
+
+    text = "text"
+    json = "json"
+
+
+class Reader(StrEnum):
+    """Which reader opens the disks."""
+
+    auto = "auto"
+    direct = "direct"
+    guestfs = "guestfs"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="Print the result as text or as one JSON document.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+DirArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The folder that `vm2c analyze` wrote.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Components; all where none is named.")]
+DiskOption = Annotated[
+    list[Path] | None, typer.Option("--disk", metavar="DISK", help="Read these disks, not those the plan names.")
+]
+ReaderOption = Annotated[Reader, typer.Option("--reader", help="Which reader opens the disks.")]
+AllowOption = Annotated[
+    list[Path] | None,
+    typer.Option("--allow-backing", metavar="DIR", help="Also open backing files below this folder."),
+]
+
+EXIT_BLIND = 3
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False) -> None:
+    """Turn a virtual machine's disk into a reviewed migration plan, container images and manifests."""
+    if version:
+        typer.echo(f"vm2c {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def analyze(
+    disks: Annotated[list[Path], typer.Argument(metavar="DISK...", help="The disks of one machine.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Where the plan goes.")] = None,
+    reader: ReaderOption = Reader.auto,
+    root_device: Annotated[str | None, typer.Option("--root", metavar="DEVICE", help="Which root, of several.")] = None,
+    allow_backing: AllowOption = None,
+    format_: FormatOption = Format.text,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Open the disks of one machine, find what runs there, and write the migration plan."""
+    from migrate import analysis
+    from migrate.output import write_files
+
+    console = _console(quiet, verbose)
+    directory = output or default_directory(disks[0])
+    with _opened(disks, console, reader, root_device, allow_backing) as guest:
+        facts = _find(guest, console)
+        with console.stage("Joining what was found"):
+            result = analysis.analyze(facts, [str(d) for d in disks], directory)
+    write_files(directory, result.files)
+    for conflict in result.conflicts:
+        console.warn(f"{conflict.where}: yours ({conflict.yours}) stays; proposed now: {conflict.proposed}")
+    _print(format_, lambda: _analysis_text(console, directory, result), lambda: _analysis_json(directory, result))
+    if result.unread:
+        raise typer.Exit(EXIT_BLIND)
+
+
+@app.command()
+def generate(
+    directory: DirArgument,
+    disk: DiskOption = None,
+    reader: ReaderOption = Reader.auto,
+    allow_backing: AllowOption = None,
+    format_: FormatOption = Format.text,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Turn the plan into Dockerfiles, compose.yaml, Kubernetes and KubeVirt manifests."""
+    from migrate import generate as generator
+    from migrate.plan.store import read_plan
+
+    console = _console(quiet, verbose)
+    plan = read_plan(directory / "plan.yaml")
+    generator.check(plan)
+    with _opened(_plan_disks(plan, directory, disk), console, reader, None, allow_backing) as guest:
+        facts = _same_machine(plan, _find(guest, console))
+        with console.stage("Generating"):
+            artifacts = generator.generate(plan, guest, facts.secrets)
+            generator.write(artifacts, directory)
+    for notice in artifacts.notices:
+        console.warn(notice)
+    written = sorted({p.partition("/")[0] for p in artifacts.paths})
+    _print(
+        format_,
+        lambda: [
+            f"Wrote {', '.join(written)} in {directory}",
+            f"Read {directory / 'RUNBOOK.md'}, then: vm2c build {directory}",
+        ],
+        lambda: {"directory": str(directory), "files": sorted(artifacts.paths), "notices": list(artifacts.notices)},
+    )
+
+
+@app.command()
+def extract(
+    directory: DirArgument,
+    ids: IdsArgument = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="FOLDER", help="Where secrets and data go; made private.")
+    ] = None,
+    kubernetes: Annotated[
+        bool, typer.Option("--kubernetes", help="Print the Secret objects, to pipe into `kubectl apply -f -`.")
+    ] = False,
+    disk: DiskOption = None,
+    reader: ReaderOption = Reader.auto,
+    allow_backing: AllowOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """At cutover: take secrets and data, which are in no image, from the disk."""
+    from migrate import extract as extractor
+    from migrate.plan.store import read_plan
+
+    console = _console(quiet, verbose)
+    if (into is None) is not kubernetes:
+        raise UsageError("extract", "neither a folder nor --kubernetes was given" if into is None else "both were given",
+                         "use --into FOLDER, or --kubernetes")  # fmt: skip
+    plan = read_plan(directory / "plan.yaml")
+    with _opened(_plan_disks(plan, directory, disk), console, reader, None, allow_backing) as guest:
+        facts = _same_machine(plan, _find(guest, console))
+        if into is None:
+            typer.echo(extractor.kubernetes_secrets(plan, guest, facts.secrets, ids or []), nl=False)
+            return
+        with console.stage("Extracting secrets and data"):
+            result = extractor.extract(plan, guest, facts.secrets, into, ids or [])
+    for notice in result.notices:
+        console.warn(notice)
+    console.say(
+        f"{len(result.secrets)} secret files and {len(result.data)} volumes' data are in {into} (private to you)"
+    )
+
+
+@app.command()
+def build(
+    directory: DirArgument,
+    ids: IdsArgument = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Build every step anew.")] = False,
+    format_: FormatOption = Format.text,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Build the images with the Docker engine."""
+    import msgspec
+
+    from migrate.build import build as build_images
+
+    console = _console(quiet, verbose)
+    built = build_images(directory, ids or [], console, nocache=no_cache)
+    _print(
+        format_,
+        lambda: _table(
+            console, "Images", ("component", "image", "size", "outcome"),
+            [(b.id, b.tag, f"{(b.size_bytes or 0) / 1e6:.0f} MB", b.outcome) for b in built],
+        ),
+        lambda: {"images": msgspec.to_builtins(built)},
+    )  # fmt: skip
+
+
+@app.command()
+def doctor(format_: FormatOption = Format.text, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
+    """Say what on this host works and what does not, each with the command that mends it."""
+    import msgspec
+
+    from migrate.doctor import run_doctor
+
+    console = _console(quiet, verbose)
+    checks, code = run_doctor()
+    marks = {True: "ok", False: "MISSING", None: "slow"}
+    _print(
+        format_,
+        lambda: _table(console, "This host", ("check", "", "found", "mend it with"),
+                       [(c.name, marks[c.ok], c.found, c.mend) for c in checks]),
+        lambda: {"checks": msgspec.to_builtins(checks)},
+    )  # fmt: skip
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def rules(format_: FormatOption = Format.text, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
+    """List the rules that decide, what each says, and where that comes from."""
+    import msgspec
+
+    from migrate.rulebook import rules as all_rules
+
+    console = _console(quiet, verbose)
+    found = all_rules()
+    _print(
+        format_,
+        lambda: _table(console, "Rules", ("rule", "verdict", "weight", "why", "source"),
+                       [(r.id, r.verdict, f"{r.weight:.2f}", r.why, r.source) for r in found]),
+        lambda: {"rules": msgspec.to_builtins(found)},
+    )  # fmt: skip
+
+
+@app.command()
+def analyzers(format_: FormatOption = Format.text, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
+    """List the analyzers, what each finds and what it reads."""
+    from migrate.discover import find_analyzers
+
+    console = _console(quiet, verbose)
+    found = find_analyzers()
+    _print(
+        format_,
+        lambda: _table(console, "Analyzers", ("analyzer", "finds", "reads", "source"),
+                       [(a.name, a.says, " ".join(a.reads), a.source) for a in found]),
+        lambda: {"analyzers": [{"name": a.name, "says": a.says, "reads": list(a.reads), "source": a.source} for a in found]},
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def default_directory(disk: Path) -> Path:
+    """Return the output folder of a disk: its name without its suffix, in the current folder."""
+    name = disk.resolve().name if disk.name in {"", ".", ".."} else disk.name
+    for suffix in (".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst"):
+        if name.endswith(suffix):
+            return Path(name.removesuffix(suffix))
+    stem = Path(name).stem
+    return Path(stem if stem != name and stem else f"{name}-plan")
+
+
+def _console(quiet: bool, verbose: bool) -> Console:
+    from migrate.console import Console
+
+    return Console(quiet=quiet, verbose=verbose)
+
+
+def _opened(
+    disks: list[Path], console: Console, reader: Reader, root_device: str | None, allow_backing: list[Path] | None
+) -> Guest:
+    from migrate.guest.open import open_guest
+
+    with console.stage(f"Opening {', '.join(d.name or str(d) for d in disks)}") as stage:
+        return open_guest(
+            disks,
+            reader=reader.value,
+            root=root_device,
+            allow_backing=tuple(allow_backing or ()),
+            notify=console.say,
+            progress=stage.update,
+        )
+
+
+def _find(guest: Guest, console: Console) -> Facts:
+    from migrate.analysis import find
+
+    with console.stage("Finding what is there") as stage:
+        return find(guest, lambda name, done, total: stage.update(name, done, total))
+
+
+def _plan_disks(plan: Plan, directory: Path, given: list[Path] | None) -> list[Path]:
+    """Return the disks to read: those given, or those the plan names, from here or from beside the folder."""
+    if given:
+        return given
+    found = []
+    for name in plan.source.disks:
+        places = [Path(name), directory / name, directory.resolve().parent / name]
+        there = next((p for p in places if p.exists()), None)
+        if there is None:
+            raise DiskError(f"open {name}, which the plan names", "it is not there", "say where it is with --disk")
+        found.append(there)
+    return found
+
+
+def _same_machine(plan: Plan, facts: Facts) -> Facts:
+    name = facts.trait("hostname") or "machine"
+    if name != plan.machine:
+        found = f"these disks are {name}'s, and the plan is {plan.machine}'s"
+        raise DiskError("take files from the disks", found, "name the machine's own disks with --disk")
+    return facts
+
+
+def _print(format_: Format, text: Callable[[], list[str]], document: Callable[[], dict[str, Any]]) -> None:
+    if format_ is Format.json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(document()), indent=2))
+    else:
+        for line in text():
+            typer.echo(line)
+
+
+def _table(console: Console, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    console.print_table(title, columns, rows)
+    return []
+
+
+def _analysis_text(console: Console, directory: Path, result: Any) -> list[str]:
+    from migrate.analysis import counts
+    from migrate.text import show
+
+    plan: Plan = result.plan
+    rows = [
+        (c.id, c.kind, c.decision, f"{c.confidence:.2f}", ", ".join(sorted({str(p.port) for p in c.ports})),
+         c.because[0].says if c.because else "")
+        for c in plan.components
+        if c.kind != "host"
+    ]  # fmt: skip
+    console.print_table(f"{plan.machine}: {plan.source.os}",
+                        ("component", "kind", "decision", "sure", "ports", "because"), rows)  # fmt: skip
+    found = counts(plan)
+    lines = [f"{found.pop('host', 0)} more are the machine's own upkeep, which the platform does."]
+    blocked = [f"{c.id}: {b.says}" for c in plan.components for b in c.blockers if not b.waived]
+    lines += [show(f"blocked: {line}") for line in blocked]
+    lines += [show(f"not read: {path}: {why}") for path, why in result.unread]
+    return [*lines, f"Read {directory / 'plan.yaml'} and {directory / 'report.html'}, then: vm2c generate {directory}"]
+
+
+def _analysis_json(directory: Path, result: Any) -> dict[str, Any]:
+    import msgspec
+
+    return {
+        "directory": str(directory),
+        "plan": msgspec.to_builtins(result.plan),
+        "unread": [{"path": path, "why": why} for path, why in result.unread],
+    }
+
+
+def main() -> None:
+    """Run the command line. Errors become one message and an exit code; nothing ends in a traceback."""
+    try:
+        app()
+    except Vm2cError as error:
+        _console(quiet=False, verbose=False).error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing half-written is left", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,71 @@
+"""What goes into a component's image: base, packages with their versions, files of the machine."""
+
+from __future__ import annotations
+
+from migrate.facts import Facts, is_below
+from migrate.join import Candidate
+from migrate.model import System
+from migrate.plan.model import Component, Image, Strategy
+
+LIFT_BASE = "scratch"
+
+
+def base_image(system: System | None) -> str:
+    """Return the official image of the machine's distribution and release, or `scratch` where there is none."""
+    if system is None:
+        return LIFT_BASE
+    if system.id == "debian" and system.version.isdigit() and int(system.version) >= 10:  # served
+        return f"debian:{system.version}-slim"
+    if system.id == "ubuntu" and system.version:
+        return f"ubuntu:{system.version}"
+    return LIFT_BASE
+
+
+def image_of(facts: Facts, candidate: Candidate, component: Component) -> Image:
+    """Return how the image is made. A distribution that serves no packages by version is lifted."""
+    base = base_image(facts.system)
+    code = candidate.paths("code")
+    unpackaged = bool(candidate.program) and not candidate.package
+    strategy: Strategy = "app" if code or unpackaged else "packages"
+    if base == LIFT_BASE:
+        strategy = "lift"
+    config = [p for p in component.config if p not in {f.path for f in component.environment_files}]
+    files = {*config, *code}
+    if unpackaged and facts.guest.is_file(candidate.program):
+        files.add(candidate.program)
+    files = {p for p in files if facts.guest.exists(p)}
+    tops = sorted(p for p in files if not any(p != q and is_below(p, q) for q in files))
+    data = [d.path for d in component.data]
+    kept_out = {*data, *(d.path for d in component.directories), *component.logs}
+    return Image(
+        strategy=strategy,
+        base=base,
+        packages=_packages(facts, candidate),
+        files=tops,
+        exclude=sorted(p for p in kept_out if any(is_below(p, t) for t in tops)),
+        remove=_remove(facts, tops),
+    )
+
+
+def _packages(facts: Facts, candidate: Candidate) -> list[str]:
+    names = {r.package for r in candidate.requires} | {candidate.package}
+    owner = facts.owner(candidate.program) if candidate.program else ""
+    names.add(owner)
+    found = []
+    for name in sorted(names):
+        package = facts.packages.get(name)
+        if package is not None and package.priority != "required":
+            found.append(f"{package.name}={package.version}")
+    return found
+
+
+def _remove(facts: Facts, files: list[str]) -> list[str]:
+    """Return the configuration trees that are taken whole: what a package puts there must not stay."""
+    return [
+        path
+        for path in files
+        if (entry := facts.guest.lstat(path)) is not None
+        and entry.kind == "directory"
+        and path.count("/") > 1  # never /etc itself
+        and any(facts.owns(e.path) for e in facts.guest.walk(path))
+    ]

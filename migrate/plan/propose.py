@@ -1,0 +1,184 @@
+"""From components, ties and verdicts to a proposed plan. Nothing here reads a person's edits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from migrate.decide import Verdict, decide
+from migrate.facts import Facts
+from migrate.join import Candidate, Joined, Tie, secrets_of
+from migrate.model import Secret
+from migrate.plan import parts
+from migrate.plan.grouping import pods, reachable_from_outside
+from migrate.plan.image import image_of
+from migrate.plan.model import Blocker, Component, NeedRef, Plan, PlanSource, Rewrite, SecretRef
+
+
+def propose(facts: Facts, joined: Joined, disks: list[str], inventory: str) -> Plan:
+    """Return the plan for a machine; `inventory` is the digest of its inventory.json (`sha256:…`)."""
+    verdicts = {c.id: decide(facts, c) for c in joined.candidates}
+    moving = {c.id: c for c in joined.candidates if verdicts[c.id].decision == "containerize"}
+    proposal = _Proposal(facts, joined, verdicts, moving)
+    order = {"service": 0, "job": 1, "host": 2}
+    components = sorted(map(proposal.component, joined.candidates), key=lambda c: (order[c.kind], c.id))
+    system = facts.system
+    return Plan(
+        schema_="vm2c.plan/1",
+        machine=facts.trait("hostname") or "machine",
+        source=PlanSource(
+            disks=disks,
+            os=system.name if system is not None else "",
+            inventory=inventory,
+            architecture=facts.trait("architecture"),
+        ),
+        components=components,
+    )
+
+
+class _Proposal:
+    """What all components of one plan share while it is made."""
+
+    def __init__(
+        self, facts: Facts, joined: Joined, verdicts: Mapping[str, Verdict], moving: Mapping[str, Candidate]
+    ) -> None:
+        self.facts = facts
+        self.joined = joined
+        self.verdicts = verdicts
+        self.moving = moving
+        self.pods = pods(moving, joined.ties)
+        self.claims = parts.claims(facts, moving)
+
+    def component(self, candidate: Candidate) -> Component:
+        verdict = self.verdicts[candidate.id]
+        base = Component(
+            id=candidate.id,
+            kind="host" if verdict.host else candidate.kind,
+            decision=verdict.decision,
+            confidence=verdict.confidence,
+            because=list(verdict.because),
+        )
+        if verdict.host:
+            return base
+        base.command = parts.command(candidate)
+        base.user = parts.run_user(self.facts, candidate)
+        base.ports = parts.ports(candidate)
+        base.sockets = parts.sockets(self.facts, candidate)
+        base.needs = list(self._needs(candidate))
+        base.config = sorted(p for p in candidate.paths("config") if self.facts.guest.exists(p))
+        base.data = self.claims[candidate.id] if candidate.id in self.claims else parts.data(self.facts, candidate)
+        base.schedule = candidate.job.schedule if candidate.job is not None else None
+        secrets = secrets_of(self.facts, candidate)
+        base.secrets = [
+            SecretRef(id=s.id, kind=s.kind, seen_in=str(s.seen_in), variable=parts.variable(candidate, s))
+            for s in secrets
+        ]
+        if verdict.decision == "containerize":
+            self._runs(base, candidate, secrets)
+        return base
+
+    def _runs(self, component: Component, candidate: Candidate, secrets: list[Secret]) -> None:
+        """Fill in what only a component that moves into a container has."""
+        facts = self.facts
+        component.pod = self.pods[candidate.id]
+        component.workload = parts.workload(candidate)
+        component.prepare = parts.prepare(candidate)
+        component.working_directory = parts.working_directory(facts, candidate)
+        component.environment = parts.environment(candidate, secrets)
+        component.environment_files = parts.environment_files(facts, candidate)
+        component.directories = parts.directories(facts, candidate, self._sockets_of_others(candidate))
+        component.logs = parts.logs(facts, candidate)
+        component.timezone = parts.timezone(facts, candidate)
+        component.resources = parts.resources(candidate)
+        component.health = parts.health(candidate)
+        component.stop_signal = parts.stop_signal(candidate)
+        component.stop_timeout = parts.stop_timeout(candidate)
+        component.capabilities = parts.capabilities(candidate)
+        component.rewrites = list(self._rewrites(component, candidate))
+        component.image = image_of(facts, candidate, component)
+        component.accounts = parts.accounts(facts, candidate, component)
+        component.blockers = list(self._blockers(component, candidate, secrets))
+
+    def _ties(self, candidate: Candidate) -> list[Tie]:
+        return [t for t in self.joined.ties if t.source == candidate.id]
+
+    def _needs(self, candidate: Candidate) -> Iterable[NeedRef]:
+        seen: set[tuple[str, str]] = set()
+        for tie in self._ties(candidate):
+            over = {"tcp": "tcp:", "udp": "udp:", "unix-socket": "unix:", "shared-files": "files:"}.get(tie.kind)
+            if tie.kind == "external":
+                need = NeedRef(external=tie.target, over=tie.detail, seen_in=str(tie.seen_in))
+            elif over is not None:
+                need = NeedRef(component=tie.target, over=over + tie.detail, seen_in=str(tie.seen_in))
+            else:
+                continue
+            key = (need.component or need.external or "", need.over)
+            if key not in seen:
+                seen.add(key)
+                yield need
+
+    def _sockets_of_others(self, candidate: Candidate) -> list[str]:
+        return [t.detail for t in self._ties(candidate) if t.kind == "unix-socket"]
+
+    def _leaves(self, tie: Tie) -> bool:
+        """Tell whether a tie crosses from one Pod into another."""
+        if tie.kind not in {"tcp", "udp"} or tie.source not in self.moving:
+            return False
+        return self.pods[tie.source] != self.pods.get(tie.target, f"vm:{tie.target}")
+
+    def _rewrites(self, component: Component, candidate: Candidate) -> Iterable[Rewrite]:
+        found: dict[tuple[str, int, str], Rewrite] = {}
+        for tie in filter(self._leaves, self._ties(candidate)):
+            rewrite = parts.rewrite(self.facts, component, tie)
+            if rewrite is not None:
+                found.setdefault((rewrite.path, rewrite.line, rewrite.from_), rewrite)
+        clients = sorted({t.source for t in filter(self._leaves, self.joined.ties) if t.target == candidate.id})
+        if clients:
+            for bind in candidate.rebinds:
+                line = bind.seen_in.line
+                if line is not None:
+                    because = f"{', '.join(clients)} reach it from another Pod: {bind.says}"
+                    key = (bind.seen_in.path, line, bind.before)
+                    edit = Rewrite(path=key[0], line=line, from_=bind.before, to=bind.after, because=because)
+                    found.setdefault(key, edit)
+        yield from sorted(found.values(), key=lambda r: (r.path, r.line, r.from_))
+
+    def _blockers(self, component: Component, candidate: Candidate, secrets: list[Secret]) -> Iterable[Blocker]:
+        for tie in self._ties(candidate):
+            target = self.verdicts.get(tie.target)
+            seen = str(tie.seen_in)
+            if target is not None and target.decision == "retire" and tie.kind in {"tcp", "udp", "unix-socket"}:
+                yield Blocker(
+                    rule="needs-what-retires",
+                    says=f"it needs {tie.target} over {tie.detail}, which is retired",
+                    mitigation=f"point it at a service of the platform, or change {tie.target}'s decision",
+                    severity="critical",
+                    seen_in=seen,
+                )
+            elif tie.kind == "unix-socket" and self.pods.get(tie.target) != component.pod:
+                yield Blocker(
+                    rule="unix-socket-leaves-pod",
+                    says=f"it talks to {tie.target} over {tie.detail}, which another Pod cannot open",
+                    mitigation=f"let it use TCP to {tie.target}, or keep both on the machine (virtualize)",
+                    severity="critical",
+                    seen_in=seen,
+                )
+            elif self._leaves(tie) and tie.target in self.moving:
+                other = self.moving[tie.target]
+                if not reachable_from_outside(other, tie.detail.rpartition(":")[2]):
+                    yield Blocker(
+                        rule="loopback-only",
+                        says=f"{tie.target} listens on loopback alone ({tie.detail}), and this is another Pod",
+                        mitigation=f"let {tie.target} listen on every address, and change this line to its name",
+                        severity="critical",
+                        seen_in=seen,
+                    )
+        words = [w for c in [component.command, *component.prepare] for w in c]
+        for secret in secrets:
+            if len(secret.value) > 3 and any(secret.value in w for w in words):
+                yield Blocker(
+                    rule="secret-on-command-line",
+                    says="a secret is an argument of its command, where every list of processes shows it",
+                    mitigation="pass it by environment or file on the machine and analyze again",
+                    severity="critical",
+                    seen_in=str(secret.seen_in),
+                )
