@@ -34,6 +34,9 @@ from migrate.model import (
 TieKind = Literal["tcp", "udp", "unix-socket", "shared-files", "starts-after", "runs", "external"]
 
 
+INIT_SYSTEMS = frozenset({"systemd", "sysv", "openrc", "upstart", "runit", "s6"})
+
+
 class Tie(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """One edge between components. `target` is a component's id, or `HOST:PORT` where `kind` is external."""
 
@@ -89,7 +92,11 @@ def join(facts: Facts) -> Joined:
 
 
 def _candidates(facts: Facts) -> Iterable[Candidate]:
-    services = {s.id: s for s in facts.of(Service)}
+    services: dict[str, Service] = {}
+    for service in facts.of(Service):
+        # An analyzer that knows the daemon (a database cluster) says more than the unit of the same name.
+        if service.id not in services or services[service.id].manager in INIT_SYSTEMS:
+            services[service.id] = service
     covers: dict[str, set[str]] = {}
     for cover in facts.of(Covers):
         covers.setdefault(cover.service, set()).update(cover.units)
@@ -108,7 +115,7 @@ def _candidates(facts: Facts) -> Iterable[Candidate]:
 
     for service in services.values():
         if service.enabled and service.id not in covered and service.id not in by_timer:
-            ids = (service.id, *sorted(covers.get(service.id, ())))
+            ids = tuple(dict.fromkeys((service.id, *sorted(covers.get(service.id, ())))))
             yield _candidate(facts, named(service.id), ids, service, None)
     for job in jobs:
         unit = services.get(job.service)

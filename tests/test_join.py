@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from migrate.facts import Facts
 from migrate.join import join, secrets_of
 from migrate.model import Covers, Job, Need, Place, Service
-from tests.shop import facts
+from tests.shop import facts, findings, guest
 
 HERE = Place("/etc/x", 1)
 
@@ -56,6 +57,13 @@ def test_a_cluster_speaks_for_its_units_and_a_timer_for_its_service() -> None:
     assert [c.id for c in joined.candidates] == ["clean", "nginx", "orders", "postgresql", "report", "ssh"]
     assert joined["postgresql"].ids == ("postgresql", "pg-umbrella")
     assert joined["clean"].kind == "job"
+
+
+def test_who_knows_the_daemon_speaks_before_its_unit() -> None:
+    unit = Service(id="postgresql", manager="systemd", enabled=True, unit="/usr/lib/systemd/system/postgresql.service",
+                   type="oneshot", command=("/bin/true",), seen_in=HERE)  # fmt: skip
+    for more in (facts(unit), Facts([unit, *findings()], guest())):
+        assert join(more)["postgresql"].program == "/usr/lib/postgresql/15/bin/postgres"
 
 
 def test_ids_fit_kubernetes_and_never_collide() -> None:

@@ -26,7 +26,8 @@ def image_of(facts: Facts, candidate: Candidate, component: Component) -> Image:
     base = base_image(facts.system)
     code = candidate.paths("code")
     unpackaged = bool(candidate.program) and not candidate.package
-    strategy: Strategy = "app" if code or unpackaged else "packages"
+    own = unpackaged or any(is_below(candidate.program, path) for path in code)
+    strategy: Strategy = "app" if own else "packages"
     if base == LIFT_BASE:
         strategy = "lift"
     config = [p for p in component.config if p not in {f.path for f in component.environment_files}]

@@ -233,7 +233,13 @@ def directories(facts: Facts, candidate: Candidate, sockets_of_others: Iterable[
         wanted.pop(system, None)
     user = run_user(facts, candidate)
     mode = candidate.service.setting("RuntimeDirectoryMode") if candidate.service is not None else None
-    return [_directory(facts, p, wanted[p], user, mode.value if mode else "0755") for p in sorted(wanted)]
+    found = [_directory(facts, p, wanted[p], user, mode.value if mode else "0755") for p in sorted(wanted)]
+    if candidate.runs_as is not None and user is not None:
+        # On the machine root makes these and drops its rights; the container never has them.
+        for directory in found:
+            if directory.uid == 0:
+                directory.uid, directory.gid = user.uid, user.gid
+    return found
 
 
 def _directory(facts: Facts, path: str, seen_in: str, user: RunUser | None, mode: str) -> Directory:
