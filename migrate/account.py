@@ -10,7 +10,6 @@ configuration files alone (dpkg records their digests in its status file).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib import resources
@@ -18,7 +17,6 @@ from importlib import resources
 import msgspec
 import yaml
 
-from migrate.errors import GuestFileError
 from migrate.facts import Facts, is_below
 from migrate.guest.protocol import Entry
 from migrate.join import Joined
@@ -106,8 +104,8 @@ class _Places:
             if _in(path, tops):
                 return name, "by its place"
         if path in self.facts.conffiles:
-            package, md5 = self.facts.conffiles[path]
-            if entry.kind != "file" or not self._same(path, md5):
+            package, _ = self.facts.conffiles[path]
+            if not self.facts.is_as_shipped(path):
                 return "changed-config", f"not as {package} shipped it"
             return "package", package
         if self.facts.owns(path):
@@ -124,12 +122,6 @@ class _Places:
         if self._parent_is_owned(path) and path.startswith(("/usr/share/", "/usr/lib/", "/var/lib/")):
             return "generated", "made in a package's own directory"
         return ("package", "a system link") if entry.kind == "symlink" and path.count("/") == 1 else ("unknown", "")
-
-    def _same(self, path: str, md5: str) -> bool:
-        try:
-            return hashlib.md5(self.facts.guest.read(path), usedforsecurity=False).hexdigest() == md5
-        except GuestFileError:
-            return False
 
     def _parent_is_owned(self, path: str) -> bool:
         parent = path.rpartition("/")[0]

@@ -15,7 +15,7 @@ from migrate.graph import build_graph, node_link
 from migrate.guest.protocol import Guest
 from migrate.inventory import encode, inventory
 from migrate.join import join
-from migrate.model import Secret, Unread
+from migrate.output import File
 from migrate.plan.merge import Conflict, merge_plans
 from migrate.plan.model import Plan
 from migrate.plan.propose import propose
@@ -23,17 +23,17 @@ from migrate.plan.store import check, dump, read_document, read_plan, render_pla
 from migrate.redact import Redactor
 from migrate.report import render_report
 
-PROPOSED = ".vm2c/proposed.yaml"
+PROPOSED = ".proposed.yaml"
 """What was proposed last time, below the output folder: the base of the three-way merge."""
 
 Progress = Callable[[str, int, int], None]
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
-    """What one machine's analysis makes. `files` maps a path below the output folder to its bytes."""
+    """What one machine's analysis makes. `files` maps a path below the output folder to the file."""
 
     plan: Plan
-    files: dict[str, bytes]
+    files: dict[str, File]
     unread: tuple[tuple[str, str], ...]
     conflicts: tuple[Conflict, ...]
 
@@ -41,11 +41,6 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
 def find(guest: Guest, progress: Progress = lambda _n, _d, _t: None) -> Facts:
     """Run every analyzer on a guest and return what they found."""
     return Facts(run_analyzers(guest, find_analyzers(), progress), guest)
-
-
-def secrets_in(facts: Facts) -> list[Secret]:
-    """Return the secrets found, values included; they must not leave the process."""
-    return facts.secrets
 
 
 def redactor(facts: Facts) -> Redactor:
@@ -70,16 +65,16 @@ def analyze(facts: Facts, disks: Sequence[str], directory: Path) -> Analysis:
     proposed = msgspec.convert(redact.tree(msgspec.to_builtins(proposed)), Plan)
     text, plan, conflicts = _merged(directory, proposed)
     graph = redact.tree(node_link(build_graph(plan, joined)))
-    report = redact(render_report(found, graph, plan))
+    report = render_report(found, graph, msgspec.convert(redact.tree(msgspec.to_builtins(plan)), Plan))
     unread = tuple(sorted({(u["path"], u["why"]) for u in found["unread"]}))
     return Analysis(
         plan=plan,
         files={
-            "inventory.json": encode(found),
-            "graph.json": encode(graph),
-            "plan.yaml": text.encode(),
-            PROPOSED: render_plan(proposed).encode(),
-            "report.html": report.encode(),
+            "inventory.json": File(encode(found)),
+            "graph.json": File(encode(graph)),
+            "plan.yaml": File(text.encode(), merged=True),
+            PROPOSED: File(render_plan(proposed).encode()),
+            "report.html": File(report.encode()),
         },
         unread=unread,
         conflicts=tuple(conflicts),
@@ -107,8 +102,3 @@ def counts(plan: Plan) -> dict[str, int]:
         name = "host" if component.kind == "host" else component.decision
         found[name] = found.get(name, 0) + 1
     return found
-
-
-def missed(unread: Sequence[Unread]) -> list[str]:
-    """Return one line for each blind spot."""
-    return [f"{u.seen_in}: {u.why}" for u in unread]

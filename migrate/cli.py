@@ -83,7 +83,7 @@ def analyze(
 ) -> None:
     """Open the disks of one machine, find what runs there, and write the migration plan."""
     from migrate import analysis
-    from migrate.output import write_files
+    from migrate.output import write
 
     console = _console(quiet, verbose)
     directory = output or default_directory(disks[0])
@@ -91,7 +91,7 @@ def analyze(
         facts = _find(guest, console)
         with console.stage("Joining what was found"):
             result = analysis.analyze(facts, [str(d) for d in disks], directory)
-    write_files(directory, result.files)
+    write(result.files, directory, "analyze")
     for conflict in result.conflicts:
         console.warn(f"{conflict.where}: yours ({conflict.yours}) stays; proposed now: {conflict.proposed}")
     _print(format_, lambda: _analysis_text(console, directory, result), lambda: _analysis_json(directory, result))
@@ -156,8 +156,8 @@ def extract(
 
     console = _console(quiet, verbose)
     if (into is None) is not kubernetes:
-        raise UsageError("extract", "neither a folder nor --kubernetes was given" if into is None else "both were given",
-                         "use --into FOLDER, or --kubernetes")  # fmt: skip
+        given = "neither a folder nor --kubernetes was given" if into is None else "both were given"
+        raise UsageError("extract", given, "use --into FOLDER, or --kubernetes")
     plan = read_plan(directory / "plan.yaml")
     with _opened(_plan_disks(plan, directory, disk), console, reader, None, allow_backing) as guest:
         facts = _same_machine(plan, _find(guest, console))
@@ -185,10 +185,15 @@ def build(
     """Build the images with the Docker engine."""
     import msgspec
 
+    from migrate.build import ImagesFailedError
     from migrate.build import build as build_images
 
     console = _console(quiet, verbose)
-    built = build_images(directory, ids or [], console, nocache=no_cache)
+    failed: ImagesFailedError | None = None
+    try:
+        built = build_images(directory, ids or [], console, nocache=no_cache)
+    except ImagesFailedError as error:
+        failed, built = error, list(error.images)
     _print(
         format_,
         lambda: _table(
@@ -197,6 +202,8 @@ def build(
         ),
         lambda: {"images": msgspec.to_builtins(built)},
     )  # fmt: skip
+    if failed is not None:
+        raise failed
 
 
 @app.command()
@@ -208,7 +215,7 @@ def doctor(format_: FormatOption = Format.text, quiet: QuietOption = False, verb
 
     console = _console(quiet, verbose)
     checks, code = run_doctor()
-    marks = {True: "ok", False: "MISSING", None: "slow"}
+    marks = {True: "ok", False: "MISSING", None: "note"}
     _print(
         format_,
         lambda: _table(console, "This host", ("check", "", "found", "mend it with"),
@@ -247,7 +254,9 @@ def analyzers(format_: FormatOption = Format.text, quiet: QuietOption = False, v
         format_,
         lambda: _table(console, "Analyzers", ("analyzer", "finds", "reads", "source"),
                        [(a.name, a.says, " ".join(a.reads), a.source) for a in found]),
-        lambda: {"analyzers": [{"name": a.name, "says": a.says, "reads": list(a.reads), "source": a.source} for a in found]},
+        lambda: {
+            "analyzers": [{"name": a.name, "says": a.says, "reads": list(a.reads), "source": a.source} for a in found]
+        },
     )  # fmt: skip
 
 
@@ -290,7 +299,7 @@ def _find(guest: Guest, console: Console) -> Facts:
     from migrate.analysis import find
 
     with console.stage("Finding what is there") as stage:
-        return find(guest, lambda name, done, total: stage.update(name, done, total))
+        return find(guest, stage.update)
 
 
 def _plan_disks(plan: Plan, directory: Path, given: list[Path] | None) -> list[Path]:
@@ -336,7 +345,7 @@ def _analysis_text(console: Console, directory: Path, result: Any) -> list[str]:
 
     plan: Plan = result.plan
     rows = [
-        (c.id, c.kind, c.decision, f"{c.confidence:.2f}", ", ".join(sorted({str(p.port) for p in c.ports})),
+        (c.id, c.kind, c.decision, f"{c.confidence:.2f}", ", ".join(map(str, sorted({p.port for p in c.ports}))),
          c.because[0].says if c.because else "")
         for c in plan.components
         if c.kind != "host"

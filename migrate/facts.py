@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from migrate.errors import GuestFileError
 from migrate.guest.protocol import Guest
 from migrate.model import (
     Application,
@@ -83,6 +85,16 @@ class Facts:
     def owns(self, path: str) -> bool:
         """Tell whether the path itself, not what it leads to, belongs to a package."""
         return path in self._owners
+
+    def is_as_shipped(self, path: str) -> bool:
+        """Tell whether a file is as its package brought it; only configuration has a digest to compare with."""
+        if path not in self.conffiles:
+            return self.owns(path)
+        try:
+            digest = hashlib.md5(self.guest.read(path), usedforsecurity=False).hexdigest()
+        except GuestFileError:
+            return False
+        return digest == self.conffiles[path][1]
 
     @cached_property
     def users(self) -> dict[str, User]:

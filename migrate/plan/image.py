@@ -30,7 +30,7 @@ def image_of(facts: Facts, candidate: Candidate, component: Component) -> Image:
     strategy: Strategy = "app" if own else "packages"
     if base == LIFT_BASE:
         strategy = "lift"
-    config = [p for p in component.config if p not in {f.path for f in component.environment_files}]
+    config = [p for p in candidate.paths("config") if p not in {f.path for f in component.environment_files}]
     files = {*config, *code}
     if unpackaged and facts.guest.is_file(candidate.program):
         files.add(candidate.program)

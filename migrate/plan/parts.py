@@ -215,6 +215,16 @@ def tree_bytes(facts: Facts, top: str) -> int:
     return total
 
 
+def config(facts: Facts, candidate: Candidate) -> list[str]:
+    """Return the configuration that is the machine's own: files that no package brought, or not like this."""
+    found = set()
+    for top in candidate.paths("config"):
+        for entry in facts.guest.walk(facts.guest.resolve(top) or top):
+            if entry.kind == "file" and not facts.is_as_shipped(entry.path):
+                found.add(entry.path)
+    return sorted(found)
+
+
 def directories(facts: Facts, candidate: Candidate, sockets_of_others: Iterable[str]) -> list[Directory]:
     """Return the directories that start empty: below /run, caches, log directories, sockets' directories."""
     wanted: dict[str, str] = {}
@@ -305,8 +315,14 @@ def resources(candidate: Candidate) -> Resources | None:
     quota = service.setting("CPUQuota")
     if quota is not None and re.fullmatch(r"\d+%", quota.value):
         found.cpu, found.seen_in = f"{int(quota.value[:-1]) * 10}m", found.seen_in or str(quota.seen_in)
+    # A package's own LimitNOFILE lifts systemd's soft limit of 1024, which no engine has; an engine that is
+    # itself limited (nested, CI) refuses to start a container that asks for more than it has.
     files = service.setting("LimitNOFILE")
-    if files is not None and (limit := files.value.partition(":")[0]).isdigit():
+    if (
+        files is not None
+        and files.seen_in.path.startswith("/etc/")
+        and (limit := files.value.partition(":")[0]).isdigit()
+    ):
         found.open_files, found.seen_in = int(limit), found.seen_in or str(files.seen_in)
     return found if found.seen_in else None
 

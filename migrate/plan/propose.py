@@ -64,7 +64,7 @@ class _Proposal:
         base.ports = parts.ports(candidate)
         base.sockets = parts.sockets(self.facts, candidate)
         base.needs = list(self._needs(candidate))
-        base.config = sorted(p for p in candidate.paths("config") if self.facts.guest.exists(p))
+        base.config = parts.config(self.facts, candidate)
         base.data = self.claims[candidate.id] if candidate.id in self.claims else parts.data(self.facts, candidate)
         base.schedule = candidate.job.schedule if candidate.job is not None else None
         secrets = secrets_of(self.facts, candidate)
@@ -94,6 +94,7 @@ class _Proposal:
         component.stop_timeout = parts.stop_timeout(candidate)
         component.capabilities = parts.capabilities(candidate)
         component.rewrites = list(self._rewrites(component, candidate))
+        component.config = sorted({*component.config, *(r.path for r in component.rewrites)})
         component.image = image_of(facts, candidate, component)
         component.accounts = parts.accounts(facts, candidate, component)
         component.blockers = list(self._blockers(component, candidate, secrets))

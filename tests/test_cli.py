@@ -1,0 +1,158 @@
+"""The command line as a user meets it: output, exit codes, one clear line for bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from migrate import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vm2c", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """Return a root directory with one application."""
+    root = tmp_path / "web01"
+    files = {
+        "etc/os-release": 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
+        "etc/hostname": "web01\n",
+        "etc/passwd": "root:x:0:0:root:/root:/bin/bash\napp:x:990:990::/opt/app:/usr/sbin/nologin\n",
+        "etc/group": "root:x:0:\napp:x:990:\n",
+        "etc/systemd/system/app.service": (
+            "[Service]\nUser=app\nEnvironmentFile=/etc/app.env\nExecStart=/opt/app/serve --port 8080\n"
+            "[Install]\nWantedBy=multi-user.target\n"
+        ),
+        "etc/app.env": "API_URL=https://api.corp.example/v1\nDB_PASSWORD=correct-horse-battery\n",
+        "usr/lib/systemd/system/multi-user.target": "[Unit]\nDescription=Multi-User System\n",
+        "opt/app/serve": "#!/bin/sh\nexec sleep infinity\n",
+    }
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (root / "opt/app/serve").chmod(0o755)
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir()
+    (wants / "app.service").symlink_to("/etc/systemd/system/app.service")
+    (root / "usr/lib/systemd/system/default.target").symlink_to("multi-user.target")
+    return root
+
+
+def test_analyze_writes_four_files_and_says_what_it_found(run: Run, machine: Path, tmp_path: Path) -> None:
+    code, out, err = run("analyze", machine, "-o", tmp_path / "plan")
+    assert code in {0, cli.EXIT_BLIND}, err
+    assert {"inventory.json", "graph.json", "plan.yaml", "report.html"} <= {
+        p.name for p in (tmp_path / "plan").iterdir()
+    }
+    assert "app" in out
+    assert "containerize" in out
+    assert "\x1b" not in out + err
+
+
+def test_twice_gives_the_same_bytes_and_no_secret(run: Run, machine: Path, tmp_path: Path) -> None:
+    def snapshot() -> dict[str, bytes]:
+        folder = tmp_path / "plan"
+        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    run("analyze", machine, "-o", tmp_path / "plan")
+    run("generate", tmp_path / "plan")
+    first = snapshot()
+    run("analyze", machine, "-o", tmp_path / "plan")
+    code, _, err = run("generate", tmp_path / "plan")
+    assert code == 0, err
+    assert snapshot() == first
+    assert "images/app/Dockerfile" in first
+    assert all(b"correct-horse-battery" not in content for content in first.values())
+
+
+def test_json_is_one_document_and_nothing_else(run: Run, machine: Path, tmp_path: Path) -> None:
+    _, out, _ = run("analyze", machine, "-o", tmp_path / "plan", "--format", "json")
+    answer = json.loads(out)
+    assert [c["id"] for c in answer["plan"]["components"]] == ["app"]
+    assert answer["directory"] == str(tmp_path / "plan")
+
+
+def test_an_edit_stays_when_the_machine_is_analyzed_again(run: Run, machine: Path, tmp_path: Path) -> None:
+    run("analyze", machine, "-o", tmp_path / "plan")
+    path = tmp_path / "plan/plan.yaml"
+    path.write_text(
+        path.read_text().replace("\n  decision: containerize", "\n  decision: external  # Anna runs it now")
+    )
+    run("analyze", machine, "-o", tmp_path / "plan")
+    assert "decision: external  # Anna runs it now" in path.read_text()
+
+
+def test_a_broken_plan_is_never_overwritten(run: Run, machine: Path, tmp_path: Path) -> None:
+    run("analyze", machine, "-o", tmp_path / "plan")
+    path = tmp_path / "plan/plan.yaml"
+    broken = path.read_text().replace("decision: containerize", "decision: containerise").replace("# decision", "# d")
+    path.write_text(broken)
+    code, _, err = run("analyze", machine, "-o", tmp_path / "plan")
+    assert code == 1
+    assert "did you mean 'containerize'" in err
+    assert path.read_text() == broken
+
+
+def test_an_undecided_component_stops_generate(run: Run, machine: Path, tmp_path: Path) -> None:
+    run("analyze", machine, "-o", tmp_path / "plan")
+    path = tmp_path / "plan/plan.yaml"
+    path.write_text(path.read_text().replace("\n  decision: containerize", "\n  decision: undecided"))
+    code, _, err = run("generate", tmp_path / "plan")
+    assert code == 4
+    assert "app" in err
+    assert not (tmp_path / "plan/images").exists()
+
+
+@pytest.mark.parametrize("name", ["missing.qcow2", "empty.qcow2", "text.qcow2", "folder"])
+def test_what_is_no_disk_gets_one_clear_line(run: Run, tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.qcow2").write_bytes(b"")
+    (tmp_path / "text.qcow2").write_text("hello\n" * 100)
+    (tmp_path / "folder").mkdir()
+    code, out, err = run("analyze", tmp_path / name, "-o", tmp_path / "plan")
+    assert code == 1
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.count("error:") == 1
+    assert name in err
+    assert not (tmp_path / "plan").exists()
+
+
+def test_wrong_usage_is_exit_code_2(run: Run, tmp_path: Path) -> None:
+    assert run("analyse")[0] == 2
+    assert run("analyze")[0] == 2
+    code, _, err = run("extract", tmp_path)
+    assert code == 2
+    assert "--into" in err
+
+
+def test_another_machines_disk_is_refused(run: Run, machine: Path, tmp_path: Path) -> None:
+    run("analyze", machine, "-o", tmp_path / "plan")
+    (machine / "etc/hostname").write_text("db02\n")
+    code, _, err = run("generate", tmp_path / "plan")
+    assert code == 1
+    assert "db02" in err
+
+
+@pytest.mark.parametrize(
+    ("disk", "folder"),
+    [("web01.qcow2", "web01"), ("/x/db.vmdk", "db"), ("root.tar.gz", "root"), ("disk", "disk-plan")],
+)
+def test_the_output_folder_is_the_disks_name(disk: str, folder: str) -> None:
+    assert cli.default_directory(Path(disk)) == Path(folder)
