@@ -23,6 +23,8 @@ from migrate.join import Joined
 from migrate.model import Application, User
 
 _TABLE: dict[str, list[str]] = yaml.safe_load(resources.files("migrate").joinpath("places.yaml").read_text("utf-8"))
+FEW = 5
+"""So many files of an application are listed one by one; more of them as their folder."""
 SHOWN = frozenset({"changed-config", "application", "secret", "unknown"})
 CLASSES = (
     "package",
@@ -95,6 +97,9 @@ class _Places:
         path = entry.path
         if path in self.secret:
             return "secret", self.secret[path]
+        return self._by_place(path) or self._by_owner(entry) or self._rest(entry)
+
+    def _by_place(self, path: str) -> tuple[str, str] | None:
         for name, tops in (
             ("log", self.logs),
             ("data", self.data),
@@ -103,6 +108,10 @@ class _Places:
         ):
             if _in(path, tops):
                 return name, "by its place"
+        return None
+
+    def _by_owner(self, entry: Entry) -> tuple[str, str] | None:
+        path = entry.path
         if path in self.facts.conffiles:
             package, _ = self.facts.conffiles[path]
             if not self.facts.is_as_shipped(path):
@@ -114,6 +123,14 @@ class _Places:
             return "application", "no package owns it"
         if _in(path, self.people):
             return "data", "in a home directory"
+        return None
+
+    def _rest(self, entry: Entry) -> tuple[str, str]:
+        path = entry.path
+        if entry.kind == "symlink" and (
+            path.startswith("/etc/systemd/") or entry.target.startswith("/etc/alternatives/")
+        ):
+            return "generated", "a link that systemctl(1) or update-alternatives(1) made"
         if any(fnmatchcase(path, pattern) for pattern in _TABLE["generated"]):
             return "generated", "made by a package's scripts or the system"
         if path.startswith("/etc/"):
@@ -136,10 +153,10 @@ def _in(path: str, tops: Iterable[str]) -> bool:
     return any(path == top or path.startswith(top + "/") for top in tops)
 
 
-def _collapse(lines: list[Line], trees: Iterable[str]) -> Iterator[Line]:
+def _collapse(lines: list[Line], tops: Iterable[str]) -> Iterator[Line]:
     """Yield the lines, those of one application's tree as one line for its top and one for each folder below."""
-    tops = sorted({t for t in trees if t}, key=len)
-    counts: dict[str, int] = {}
+    tops = sorted({t for t in tops if t}, key=len)
+    trees: dict[str, list[Line]] = {}
     for line in lines:
         top = next((t for t in tops if line.class_ == "application" and is_below(line.path, t)), None)
         if top is None:
@@ -147,7 +164,9 @@ def _collapse(lines: list[Line], trees: Iterable[str]) -> Iterator[Line]:
             continue
         rest = line.path[len(top) :].lstrip("/").split("/")
         key = f"{top}/{rest[0]}/" if len(rest) > 1 else line.path
-        counts[key] = counts.get(key, 0) + 1
-    for key, count in counts.items():
-        why = f"no package owns it ({count} files)" if key.endswith("/") else "no package owns it"
-        yield Line(key, "application", why)
+        trees.setdefault(key, []).append(line)
+    for key, inside in trees.items():
+        if len(inside) <= FEW:
+            yield from inside
+        else:
+            yield Line(key, "application", f"no package owns it ({len(inside)} files)")

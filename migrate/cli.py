@@ -87,6 +87,8 @@ def analyze(
 
     console = _console(quiet, verbose)
     directory = output or default_directory(disks[0])
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"write the plan into {directory}", "it is a file", "name a folder with --output")
     with _opened(disks, console, reader, root_device, allow_backing) as guest:
         facts = _find(guest, console)
         with console.stage("Joining what was found"):

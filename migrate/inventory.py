@@ -69,7 +69,7 @@ def inventory(facts: Facts, joined: Joined, files: Account) -> dict[str, Any]:
 
 def _rows(facts: Iterable[Fact]) -> list[dict[str, Any]]:
     rows = [_plain(fact) for fact in facts]
-    return sorted(rows, key=lambda row: msgspec.json.encode(row))
+    return sorted(rows, key=msgspec.json.encode)
 
 
 def _plain(value: Any) -> Any:  # JSON out

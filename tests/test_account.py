@@ -68,10 +68,25 @@ def test_every_path_falls_in_exactly_one_class() -> None:
         "/etc/p/changed": "changed-config",
         "/etc/p/added": "changed-config",
         "/etc/p/key": "secret",
-        "/srv/app/": "application",
-        "/usr/local/bin/": "application",
+        "/srv/app/a.py": "application",
+        "/srv/app/lib/b.py": "application",
+        "/usr/local/bin/tool": "application",
         "/usr/lib/stray/file": "unknown",
     }
+
+
+def test_a_large_application_is_one_line_for_its_folder() -> None:
+    _, paths = _account({f"/opt/app/lib/{n}": "x" for n in range(9)})
+    assert paths == {"/opt/app/": "application"}
+
+
+def test_links_that_tools_make_are_no_persons_work_and_a_unit_is() -> None:
+    _, paths = _account({
+        "/usr/bin/vi": Link("/etc/alternatives/vi"),
+        "/etc/systemd/system/a.service": "[Service]",
+        "/etc/systemd/system/b.service": Link("/lib/systemd/system/a.service"),
+    })  # fmt: skip
+    assert paths == {"/etc/systemd/system/a.service": "changed-config"}
 
 
 def test_a_hard_link_is_a_file_more_and_no_byte_more() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from migrate.facts import Facts, is_below
 from migrate.join import Candidate
 from migrate.model import System
@@ -21,8 +23,11 @@ def base_image(system: System | None) -> str:
     return LIFT_BASE
 
 
-def image_of(facts: Facts, candidate: Candidate, component: Component) -> Image:
-    """Return how the image is made. A distribution that serves no packages by version is lifted."""
+def image_of(facts: Facts, candidate: Candidate, component: Component, data: Iterable[str]) -> Image:
+    """Return how the image is made. A distribution that serves no packages by version is lifted.
+
+    `data` are the directories that hold data of any component: none of it goes into an image.
+    """
     base = base_image(facts.system)
     code = candidate.paths("code")
     unpackaged = bool(candidate.program) and not candidate.package
@@ -34,9 +39,9 @@ def image_of(facts: Facts, candidate: Candidate, component: Component) -> Image:
     files = {*config, *code}
     if unpackaged and facts.guest.is_file(candidate.program):
         files.add(candidate.program)
-    files = {p for p in files if facts.guest.exists(p)}
+    secret = {s.seen_in.path for s in facts.secrets}
+    files = {p for p in files if facts.guest.exists(p) and p not in secret}
     tops = sorted(p for p in files if not any(p != q and is_below(p, q) for q in files))
-    data = [d.path for d in component.data]
     kept_out = {*data, *(d.path for d in component.directories), *component.logs}
     return Image(
         strategy=strategy,

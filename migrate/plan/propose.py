@@ -21,6 +21,7 @@ def propose(facts: Facts, joined: Joined, disks: list[str], inventory: str) -> P
     proposal = _Proposal(facts, joined, verdicts, moving)
     order = {"service": 0, "job": 1, "host": 2}
     components = sorted(map(proposal.component, joined.candidates), key=lambda c: (order[c.kind], c.id))
+    _share_directories(components)
     system = facts.system
     return Plan(
         schema_="vm2c.plan/1",
@@ -33,6 +34,17 @@ def propose(facts: Facts, joined: Joined, disks: list[str], inventory: str) -> P
         ),
         components=components,
     )
+
+
+def _share_directories(components: list[Component]) -> None:
+    """Give a socket's directory the owner that the component which makes the socket gives it, in every Pod."""
+    owners = {
+        d.path: d for c in components for d in c.directories if any(s.path.startswith(d.path + "/") for s in c.sockets)
+    }
+    for component in components:
+        for directory in component.directories:
+            owner = owners.get(directory.path, directory)
+            directory.uid, directory.gid, directory.mode = owner.uid, owner.gid, owner.mode
 
 
 class _Proposal:
@@ -95,7 +107,8 @@ class _Proposal:
         component.capabilities = parts.capabilities(candidate)
         component.rewrites = list(self._rewrites(component, candidate))
         component.config = sorted({*component.config, *(r.path for r in component.rewrites)})
-        component.image = image_of(facts, candidate, component)
+        data = {d.path for items in self.claims.values() for d in items}
+        component.image = image_of(facts, candidate, component, data)
         component.accounts = parts.accounts(facts, candidate, component)
         component.blockers = list(self._blockers(component, candidate, secrets))
 

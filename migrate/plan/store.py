@@ -95,7 +95,7 @@ def commented(value: Any) -> Any:  # JSON in, ruamel's types out
         return CommentedMap({key: commented(item) for key, item in value.items()})
     if isinstance(value, list):
         return CommentedSeq(commented(item) for item in value)
-    if isinstance(value, str) and show(value) != value:
+    if isinstance(value, str) and (show(value) != value or value.startswith(":")):  # PyYAML cannot read {a: ::1}
         return DoubleQuotedScalarString(value.encode("utf-8", "backslashreplace").decode())
     return value
 

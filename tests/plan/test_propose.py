@@ -87,7 +87,23 @@ def test_images_hold_packages_with_versions_and_the_applications_files() -> None
     assert orders.files == ["/srv/orders"]
     assert orders.exclude == ["/srv/orders/reports"]
     assert (nginx.strategy, nginx.packages, nginx.remove) == ("packages", ["nginx=1.0-nginx"], ["/etc/nginx"])
-    assert nginx.files == ["/etc/nginx", "/etc/ssl/private/shop.key"]
+    assert nginx.files == ["/etc/nginx"]  # and no private key
+
+
+def test_data_is_in_no_image_not_even_in_that_of_a_component_that_does_not_use_it() -> None:
+    other = (
+        Service(id="tool", manager="systemd", enabled=True, unit="/etc/x", command=("/srv/orders/tool",), seen_in=HERE),
+        Uses(service="tool", path="/srv/orders", role="code", seen_in=HERE),
+    )
+    image = _component("tool", *other).image
+    assert image is not None
+    assert (image.files, image.exclude) == (["/srv/orders"], ["/srv/orders/reports"])
+
+
+def test_a_sockets_directory_belongs_to_who_makes_the_socket() -> None:
+    directories = {c.id: [(d.path, d.uid, d.gid) for d in c.directories] for c in _plan().components}
+    assert directories["orders"] == [("/run/orders", 996, 33)]
+    assert ("/run/orders", 996, 33) in directories["nginx"]
 
 
 def test_the_same_directory_is_one_claim_in_every_pod() -> None:

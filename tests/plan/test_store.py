@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,12 @@ def test_a_plan_reads_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "again.yaml").write_text(render_plan(plan))
     assert read_plan(tmp_path / "again.yaml") == plan
     assert "# decision: containerize" in render_plan(plan)
+
+
+def test_other_yaml_readers_read_it_too(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(SAMPLE.replace("127.0.0.1}]", "'::1'}]"))
+    plan = read_plan(tmp_path / "plan.yaml")
+    assert yaml.safe_load(render_plan(plan))["components"][0]["ports"][0]["address"] == "::1"
 
 
 @pytest.mark.parametrize(
