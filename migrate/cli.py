@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from migrate.console import Console
     from migrate.facts import Facts
     from migrate.guest.protocol import Guest
+    from migrate.output import Written
     from migrate.plan.model import Plan
 
 app = typer.Typer(
@@ -93,7 +94,7 @@ def analyze(
         facts = _find(guest, console)
         with console.stage("Joining what was found"):
             result = analysis.analyze(facts, [str(d) for d in disks], directory)
-    write(result.files, directory, "analyze")
+    _told(console, write(result.files, directory, "analyze"))
     for conflict in result.conflicts:
         console.warn(f"{conflict.where}: yours ({conflict.yours}) stays; proposed now: {conflict.proposed}")
     _print(format_, lambda: _analysis_text(console, directory, result), lambda: _analysis_json(directory, result))
@@ -122,14 +123,15 @@ def generate(
         facts = _same_machine(plan, _find(guest, console))
         with console.stage("Generating"):
             artifacts = generator.generate(plan, guest, facts.secrets)
-            generator.write(artifacts, directory)
+            written = generator.write(artifacts, directory)
+    _told(console, written)
     for notice in artifacts.notices:
         console.warn(notice)
-    written = sorted({p.partition("/")[0] for p in artifacts.paths})
+    names = sorted({p.partition("/")[0] for p in artifacts.paths})
     _print(
         format_,
         lambda: [
-            f"Wrote {', '.join(written)} in {directory}",
+            f"Wrote {', '.join(names)} in {directory}",
             f"Read {directory / 'RUNBOOK.md'}, then: vm2c build {directory}",
         ],
         lambda: {"directory": str(directory), "files": sorted(artifacts.paths), "notices": list(artifacts.notices)},
@@ -189,8 +191,10 @@ def build(
 
     from migrate.build import ImagesFailedError
     from migrate.build import build as build_images
+    from migrate.output import recover
 
     console = _console(quiet, verbose)
+    recover(directory)
     failed: ImagesFailedError | None = None
     try:
         built = build_images(directory, ids or [], console, nocache=no_cache)
@@ -295,6 +299,14 @@ def _opened(
             notify=console.say,
             progress=stage.update,
         )
+
+
+def _told(console: Console, written: Written) -> None:
+    """Say what became of files that a person changed since they were written."""
+    for name in written.saved:
+        console.warn(f"{name.removesuffix('.yours')} was changed by hand: your version is now {name}")
+    for name in written.kept:
+        console.warn(f"{name} is no longer made, and was changed by hand: it stays")
 
 
 def _find(guest: Guest, console: Console) -> Facts:

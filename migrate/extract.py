@@ -36,6 +36,7 @@ from migrate.plan.model import Data, Plan
 from migrate.text import show
 
 _PRIVATE = 0o700
+_BULK = 1 << 30  # bytes: more than this is read file by file, since a copy of all of it would fill the host's disk
 
 
 class SecretContent(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +80,7 @@ def extract(plan: Plan, guest: Guest, secrets: Sequence[Secret], into: Path, ids
     context = make_context(plan, guest, secrets)
     chosen = _chosen(context, ids)
     notices = list(_make_private(into))
+    output.write({".gitignore": File(b"*\n")}, into, "extract")
     names: list[str] = []
     for m in chosen:
         found = component_secrets(m, guest)
@@ -125,6 +127,8 @@ def archive(data: Data, context: Context) -> Iterator[bytes]:
         member = Member(path=data.path, kind="directory", mode=octal(data.mode), uid=data.uid, gid=data.gid)
         yield from stream([member], guest, data.path)
         return
+    if data.bytes <= _BULK:
+        guest.prefetch([top])
     members = [m for e in guest.walk(top) if (m := member_of(e)) is not None]
     yield from stream(link_names(_rewritten(m, data, context) for m in members), guest, top)
 

@@ -59,6 +59,8 @@ wanted=(python3 python3-venv python3-guestfs libguestfs-tools 'libguestfs-xfs?' 
 has_kernel || wanted+=('linux-image-amd64|linux-image-generic')
 if [ "$level" = test ]; then
     has_engine || wanted+=(docker.io 'docker-cli?')
+    docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || wanted+=('docker-compose-v2|docker-compose?')
+    command -v kubectl >/dev/null || wanted+=('kubernetes-client?')
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || wanted+=('chromium?')
 fi
 maybe=()
@@ -120,7 +122,7 @@ if ! grep -qxF "$state [dev]" "$stamp" 2>/dev/null && ! grep -qxF "$state $extra
 fi
 
 "$venv/bin/python" -c 'import guestfs' 2>/dev/null ||
-    say "note: $venv cannot import guestfs; the direct reader works, the guestfs reader does not"
+    say "note: $venv cannot import guestfs; directories and tars can be read, disk images cannot"
 if [ "$(id -u)" != 0 ] && ! cat /boot/vmlinuz-* >/dev/null 2>&1; then
     # https://bugs.launchpad.net/ubuntu/+source/linux/+bug/759725
     say "note: the kernel in /boot can be read by root only (Ubuntu's choice) and libguestfs cannot start;
