@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from migrate.facts import Facts, is_below
 from migrate.guest.protocol import Entry
 from migrate.join import Candidate, Tie
-from migrate.model import Secret, Variable
+from migrate.model import Job, Secret, Variable
 from migrate.plan.grouping import is_stateful
 from migrate.plan.model import (
     Account,
@@ -365,6 +365,19 @@ def capabilities(candidate: Candidate) -> list[str]:
     setting = candidate.service.setting("AmbientCapabilities") if candidate.service is not None else None
     words = setting.value.split() if setting is not None else []
     return sorted({w.removeprefix("CAP_") for w in words if w.startswith("CAP_")})
+
+
+def days_differ(job: Job) -> bool:
+    """Tell whether cron and Kubernetes run a crontab line on different days.
+
+    Where both day fields are restricted either is enough for both (crontab(5)); but Vixie's cron wants both
+    where one begins with `*` (`*/2`), which Kubernetes' parser (robfig/cron) takes for a restriction like any other.
+    """
+    fields = (job.schedule or "").split()
+    if job.manager == "systemd" or len(fields) != 5:  # crontab(5)
+        return False
+    days = (fields[2], fields[4])
+    return "*" not in days and any(d.startswith("*") for d in days)
 
 
 # ---------------------------------------------------------------- leaving the Pod

@@ -186,6 +186,14 @@ class _Proposal:
                         severity="critical",
                         seen_in=seen,
                     )
+        if candidate.job is not None and parts.days_differ(candidate.job):
+            yield Blocker(
+                rule="cron-days-differ",
+                says=f"cron runs {candidate.job.schedule} on days that fit both day fields, a CronJob on days that fit either",
+                mitigation="write the days as a list in one of the two fields, and `*` in the other",
+                severity="critical",
+                seen_in=str(candidate.job.seen_in),
+            )
         words = [w for c in [component.command, *component.prepare] for w in c]
         for secret in secrets:
             if len(secret.value) > 3 and any(secret.value in w for w in words):

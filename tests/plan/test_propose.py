@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from migrate.join import join
-from migrate.model import Finding, Health, Listen, Need, Place, Rebind, Service, Uses
+from migrate.model import Finding, Health, Job, Listen, Need, Place, Rebind, Service, Uses
 from migrate.plan.model import Account, Component, Plan
 from migrate.plan.propose import propose
 from migrate.plan.store import render_plan
@@ -136,6 +137,16 @@ def test_needing_what_retires_is_a_blocker() -> None:
 def test_a_socket_a_job_needs_cannot_be_in_its_pod() -> None:
     more = (Need(service="report", over="unix:/run/orders/gunicorn.sock", seen_in=HERE),)
     assert [b.rule for b in _component("report", *more).blockers] == ["unix-socket-leaves-pod"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rules"),
+    [("0 1 */2 * 1", ["cron-days-differ"]), ("0 1 1,15 * 1", []), ("0 1 */2 * *", []), ("0 1 * * 1", [])],
+)
+def test_days_that_cron_and_kubernetes_read_differently_are_a_blocker(schedule: str, rules: list[str]) -> None:
+    job = Job(id="j", manager="cron", enabled=True, schedule=schedule, original=schedule, command=("/bin/true",),
+              shell=True, seen_in=HERE)  # fmt: skip
+    assert [b.rule for b in _component("j", job).blockers] == rules
 
 
 def test_a_secret_on_a_command_line_is_a_blocker_and_an_unknown_service_a_question() -> None:
