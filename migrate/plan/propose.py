@@ -189,7 +189,7 @@ class _Proposal:
         if candidate.job is not None and parts.days_differ(candidate.job):
             yield Blocker(
                 rule="cron-days-differ",
-                says=f"cron runs {candidate.job.schedule} on days that fit both day fields, a CronJob on days that fit either",
+                says=f"cron runs {candidate.job.schedule} where both day fields fit, a CronJob where either fits",
                 mitigation="write the days as a list in one of the two fields, and `*` in the other",
                 severity="critical",
                 seen_in=str(candidate.job.seen_in),
