@@ -277,12 +277,12 @@ def running(
     assert done.returncode == 0, done.stderr
     shop = Running(folder, secrets)
     try:
-        shop.compose("up", "--no-start")
         loaded: set[str] = set()
         for component in plan.components:
             for data in component.data if component.kind == "service" else []:
                 if data.claim not in loaded:
                     loaded.add(data.claim)
+                    shop.compose("up", "--no-start", component.id)
                     shop.load(component.id, data.path, secrets / "data" / f"{data.claim}.tar")
         shop.compose("up", "-d")
         _wait(shop)
