@@ -1,0 +1,93 @@
+"""Where installed packages come from, as far as apt's downloaded lists say it (sources.list(5), apt-get(8))."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import msgspec
+
+_ORIGIN = re.compile(rb"^Origin: *(.+?)\s*$", re.MULTILINE)
+
+
+class Origins(msgspec.Struct, frozen=True):
+    """Which (name, version) pairs, and which names, the distribution and others offer."""
+
+    ours: frozenset[tuple[str, str]] = frozenset()
+    ours_names: frozenset[str] = frozenset()
+    others: frozenset[tuple[str, str]] = frozenset()
+    others_names: frozenset[str] = frozenset()
+    complete: bool = False
+
+    def of(self, name: str, version: str) -> str:
+        """Return distribution, third-party, local, or nothing where the lists do not say.
+
+        A version that no list has is taken for an older one of whoever offers that name: lists hold only
+        the newest. `local` is said only where each source that apt knows had a list to be searched.
+        """
+        if (name, version) in self.ours:
+            return "distribution"
+        if (name, version) in self.others:
+            return "third-party"
+        if name in self.ours_names:
+            return "distribution"
+        if name in self.others_names:
+            return "third-party"
+        return "local" if self.ours_names and self.complete else ""
+
+
+def offered(data: bytes) -> set[tuple[str, str]]:
+    """Return the (name, version) pairs of a Packages file, deb822(5).
+
+    By hand: Debian 12's main list has 63,440 stanzas in 50 MB, 0.13 s here and 2.5 s with python-debian.
+    """
+    found = set()
+    for stanza in data.split(b"\n\n"):
+        name = b""
+        for line in stanza.split(b"\n"):
+            if line.startswith(b"Package: "):
+                name = line[9:]
+            elif line.startswith(b"Version: "):
+                if name:
+                    found.add((name.decode("utf-8", "replace").strip(), line[9:].decode("utf-8", "replace").strip()))
+                break
+    return found
+
+
+def origin_of_release(data: bytes) -> str:
+    """Return the Origin field of a Release or InRelease file, or nothing."""
+    match = _ORIGIN.search(data)
+    return match[1].decode("utf-8", "replace") if match else ""
+
+
+def prefix_of(name: str) -> str:
+    """Return the part of a Packages list's name that its Release file shares: up to the distribution.
+
+    `deb.debian.org_debian_dists_bookworm_main_binary-amd64_Packages` → `deb.debian.org_debian_dists_bookworm`;
+    a flat repository has no `_dists_`, and its Release differs in the last part only.
+    """
+    match = re.match(r"(.*_dists_.+)_[^_]+_binary-[^_]+_Packages$", name)
+    return match[1] if match else name.removesuffix("_Packages").rstrip("_")
+
+
+def read_origins(names: list[str], read: Callable[[str], bytes], system: str) -> Origins:
+    """Read the lists `names` of /var/lib/apt/lists; `system` is os-release's ID, as Origin begins with it."""
+    ours: set[tuple[str, str]] = set()
+    others: set[tuple[str, str]] = set()
+    releases = {name for name in names if name.endswith("Release")}
+    for name in names:
+        if not name.endswith("_Packages"):
+            continue
+        prefix = prefix_of(name)
+        release = next((r for r in (f"{prefix}_InRelease", f"{prefix}_Release") if r in releases), None)
+        origin = origin_of_release(read(release)) if release else ""
+        found = offered(read(name))
+        (ours if system and origin.lower().startswith(system.lower()) else others).update(found)
+    prefixes = {prefix_of(name) for name in names if name.endswith("_Packages")}
+    return Origins(
+        frozenset(ours),
+        frozenset(name for name, _ in ours),
+        frozenset(others),
+        frozenset(name for name, _ in others),
+        complete=all(name.removesuffix("Release").removesuffix("In").rstrip("_") in prefixes for name in releases),
+    )
