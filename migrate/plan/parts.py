@@ -178,15 +178,35 @@ def _unused(name: str, taken: Iterable[str]) -> str:
 def data(facts: Facts, candidate: Candidate) -> list[Data]:
     """Return the directories that must survive, with size and owner. A file stands for its directory."""
     places: dict[str, str] = {}
+    beside = {path for path, _ in data_beside_code(facts, candidate)}
     for use in candidate.uses:
         if use.role == "data":
             path = facts.guest.resolve(use.path) or use.path
-            entry = facts.guest.lstat(path)
-            path = path if entry is None or entry.kind == "directory" else str(PurePosixPath(path).parent)
-            places.setdefault(path, str(use.seen_in))
+            if path not in beside:
+                places.setdefault(_directory_of(facts, path), str(use.seen_in))
     tops = [p for p in sorted(places) if not any(p != q and is_below(p, q) for q in places)]
     user = run_user(facts, candidate)
     return [_data(facts, candidate.id, path, places[path], user) for path in tops]
+
+
+def data_beside_code(facts: Facts, candidate: Candidate) -> list[tuple[str, str]]:
+    """Return the data files that lie among the application's own files, each with its place.
+
+    A volume takes a directory's place, and here the code would go with it.
+    """
+    code = candidate.paths("code")
+    found = {}
+    for use in candidate.uses:
+        path = facts.guest.resolve(use.path) or use.path
+        parent = _directory_of(facts, path)
+        if use.role == "data" and parent != path and any(is_below(top, parent) for top in code):
+            found[path] = str(use.seen_in)
+    return sorted(found.items())
+
+
+def _directory_of(facts: Facts, path: str) -> str:
+    entry = facts.guest.lstat(path)
+    return path if entry is None or entry.kind == "directory" else str(PurePosixPath(path).parent)
 
 
 def _data(facts: Facts, component: str, path: str, seen_in: str, user: RunUser | None) -> Data:

@@ -108,6 +108,7 @@ class _Proposal:
         component.rewrites = list(self._rewrites(component, candidate))
         component.config = sorted({*component.config, *(r.path for r in component.rewrites)})
         data = {d.path for items in self.claims.values() for d in items}
+        data |= {path for other in self.moving.values() for path, _ in parts.data_beside_code(facts, other)}
         component.image = image_of(facts, candidate, component, data)
         component.accounts = parts.accounts(facts, candidate, component)
         component.blockers = list(self._blockers(component, candidate, secrets))
@@ -193,6 +194,14 @@ class _Proposal:
                 mitigation="write the days as a list in one of the two fields, and `*` in the other",
                 severity="critical",
                 seen_in=str(candidate.job.seen_in),
+            )
+        for path, seen in parts.data_beside_code(self.facts, candidate):
+            yield Blocker(
+                rule="data-beside-code",
+                says=f"it keeps data in {path}, among its own code, and a volume there would hide the code",
+                mitigation="let it keep its data in a directory of its own",
+                severity="critical",
+                seen_in=seen,
             )
         words = [w for c in [component.command, *component.prepare] for w in c]
         for secret in secrets:

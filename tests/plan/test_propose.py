@@ -149,6 +149,14 @@ def test_days_that_cron_and_kubernetes_read_differently_are_a_blocker(schedule: 
     assert [b.rule for b in _component("j", job).blockers] == rules
 
 
+def test_data_among_the_code_is_a_blocker_and_no_volume_hides_the_code() -> None:
+    orders = _component("orders", Uses(service="orders", path="/srv/orders/app.py", role="data", seen_in=HERE))
+    assert [b.rule for b in orders.blockers] == ["data-beside-code"]
+    assert [d.path for d in orders.data] == ["/srv/orders/reports"]
+    assert orders.image is not None
+    assert orders.image.exclude == ["/srv/orders/app.py", "/srv/orders/reports"]
+
+
 def test_a_secret_on_a_command_line_is_a_blocker_and_an_unknown_service_a_question() -> None:
     leaky = Service(id="leaky", manager="systemd", enabled=True, unit="/etc/systemd/system/orders.service",
                     command=("/usr/bin/x", "--password=pw-hunter2"), seen_in=HERE)  # fmt: skip
