@@ -24,10 +24,10 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "venv/bin/vm2c"
 
 
-def _run(argv: list[str], where: Path) -> str:
+def _run(argv: list[str], where: Path, codes: tuple[int, ...] = (0,)) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(argv, cwd=where, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode in codes, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -59,7 +59,10 @@ def test_it_analyzes_a_directory_with_no_libguestfs_at_hand(command: Path, tmp_p
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\nexec sleep infinity\n")
     program.chmod(0o755)
-    answer = json.loads(_run([str(command), "analyze", str(root), "-o", "plan", "--format", "json"], tmp_path))
+    argv = [str(command), "analyze", str(root), "-o", "plan", "--format", "json"]
+    answer = json.loads(
+        _run(argv, tmp_path, codes=(3,))
+    )  # a blind spot: no program there says which processor it is for
     assert [c["id"] for c in answer["plan"]["components"]] == ["hello"]
     assert {p.name for p in (tmp_path / "plan").iterdir()} >= {
         "inventory.json",
