@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from migrate.errors import GuestFileError
 from migrate.facts import Facts, is_below
 from migrate.model import (
     Covers,
@@ -35,6 +36,9 @@ TieKind = Literal["tcp", "udp", "unix-socket", "shared-files", "starts-after", "
 
 
 INIT_SYSTEMS = frozenset({"systemd", "sysv", "openrc", "upstart", "runit", "s6"})
+
+
+ORDERING = frozenset({"After", "Requires", "Requisite", "BindsTo", "PartOf", "Wants", "Upholds"})
 
 
 class Tie(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -179,7 +183,7 @@ def _ties(facts: Facts, candidates: Sequence[Candidate]) -> tuple[list[Tie], lis
             unread.append(Unread(seen_in=need.seen_in, why=why, analyzer="join"))
         elif tie.target != source:
             ties.append(tie)
-    ties.extend(_starts_after(candidates, owner))
+    ties.extend(_starts_after(facts, candidates, owner))
     ties.extend(_shared_files(candidates))
     ties.extend(_runs(candidates))
     return ties, unread
@@ -218,7 +222,7 @@ def _resolve(facts: Facts, candidates: Sequence[Candidate], source: str, need: N
     return tie(listening, transport, f"{host}:{port}")
 
 
-def _starts_after(candidates: Sequence[Candidate], owner: dict[str, str]) -> Iterable[Tie]:
+def _starts_after(facts: Facts, candidates: Sequence[Candidate], owner: dict[str, str]) -> Iterable[Tie]:
     for candidate in candidates:
         service = candidate.service
         if service is None:
@@ -232,8 +236,21 @@ def _starts_after(candidates: Sequence[Candidate], owner: dict[str, str]) -> Ite
                     target=target,
                     kind="starts-after",
                     detail="requires" if strict else "after",
-                    seen_in=Place(service.unit),
+                    seen_in=_ordering_line(facts, service.unit, other),
                 )
+
+
+def _ordering_line(facts: Facts, unit: str, other: str) -> Place:
+    """Return the line of a unit that orders it after another one, or the unit where a link or a drop-in does."""
+    try:
+        lines = facts.guest.text(unit).splitlines()
+    except GuestFileError:
+        return Place(unit)
+    for number, line in enumerate(lines, 1):
+        key, _, value = line.partition("=")
+        if key.strip() in ORDERING and {other, f"{other}.service"} & set(value.split()):
+            return Place(unit, number)
+    return Place(unit)
 
 
 def _shared_files(candidates: Sequence[Candidate]) -> Iterable[Tie]:

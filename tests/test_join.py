@@ -3,6 +3,7 @@ from __future__ import annotations
 from migrate.facts import Facts
 from migrate.join import join, secrets_of
 from migrate.model import Covers, Job, Need, Place, Service
+from tests.analyzers.fake import FakeGuest
 from tests.shop import facts, findings, guest
 
 HERE = Place("/etc/x", 1)
@@ -31,6 +32,14 @@ def test_ties_find_who_listens_through_links_and_loopback() -> None:
     assert _ties("external") == {("orders", "smtp.corp.example:25", "external")}
     assert _ties("shared-files") == {("report", "orders", "shared-files")}
     assert _ties("starts-after") == {("orders", "postgresql", "starts-after")}
+
+
+def test_an_ordering_has_the_line_that_orders() -> None:
+    files = {"/etc/a.service": "[Unit]\n# After=b.service\nAfter=network.target b.service\n"}
+    a = Service(id="a", manager="systemd", enabled=True, unit="/etc/a.service", after=("b",), seen_in=HERE)
+    b = Service(id="b", manager="systemd", enabled=True, unit="/etc/b.service", seen_in=HERE)
+    joined = join(Facts([a, b], FakeGuest(files)))
+    assert [(t.kind, str(t.seen_in)) for t in joined.ties] == [("starts-after", "/etc/a.service:3")]
 
 
 def test_every_tie_says_where_it_was_seen() -> None:
