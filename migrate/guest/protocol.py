@@ -124,7 +124,11 @@ class Guest(Protocol):
         ...
 
     def glob(self, pattern: str) -> list[str]:
-        """Return the paths that match, sorted by bytes. `*`, `?`, `[]` within one name; `**` for any depth."""
+        """Return the paths that match, sorted by bytes. `*`, `?`, `[]` within one name; `**` for any depth.
+
+        A leading dot is matched by a dot only (glob(7)); `**` goes through hidden directories too and follows
+        no symlink.
+        """
         ...
 
     def walk(self, top: str = "/") -> Iterator[Entry]:
