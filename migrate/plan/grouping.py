@@ -9,7 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
+from migrate.decide import Verdict
 from migrate.join import Candidate, Tie
+
+
+class Layout(msgspec.Struct, frozen=True):
+    """Who moves, in which Pod, and what was decided of everybody."""
+
+    moving: Mapping[str, Candidate]
+    pods: Mapping[str, str]
+    verdicts: Mapping[str, Verdict]
+
+    def leaves(self, tie: Tie) -> bool:
+        """Tell whether a tie over the network crosses from one Pod into another, or to what stays a machine."""
+        if tie.kind not in {"tcp", "udp"} or tie.source not in self.moving:
+            return False
+        return self.pods[tie.source] != self.pods.get(tie.target, f"vm:{tie.target}")
 
 
 def is_stateful(candidate: Candidate) -> bool:

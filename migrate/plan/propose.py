@@ -9,9 +9,10 @@ from migrate.facts import Facts
 from migrate.join import Candidate, Joined, Tie, secrets_of
 from migrate.model import Secret
 from migrate.plan import parts
-from migrate.plan.grouping import pods, reachable_from_outside
+from migrate.plan.blockers import blockers
+from migrate.plan.grouping import Layout, pods
 from migrate.plan.image import image_of
-from migrate.plan.model import Blocker, Component, NeedRef, Plan, PlanSource, Rewrite, SecretRef
+from migrate.plan.model import Component, NeedRef, Plan, PlanSource, Rewrite, SecretRef
 
 
 def propose(facts: Facts, joined: Joined, disks: list[str], inventory: str) -> Plan:
@@ -56,8 +57,7 @@ class _Proposal:
         self.facts = facts
         self.joined = joined
         self.verdicts = verdicts
-        self.moving = moving
-        self.pods = pods(moving, joined.ties)
+        self.layout = Layout(moving, pods(moving, joined.ties), verdicts)
         self.claims = parts.claims(facts, moving)
 
     def component(self, candidate: Candidate) -> Component:
@@ -91,7 +91,7 @@ class _Proposal:
     def _runs(self, component: Component, candidate: Candidate, secrets: list[Secret]) -> None:
         """Fill in what only a component that moves into a container has."""
         facts = self.facts
-        component.pod = self.pods[candidate.id]
+        component.pod = self.layout.pods[candidate.id]
         component.workload = parts.workload(candidate)
         component.prepare = parts.prepare(candidate)
         component.working_directory = parts.working_directory(facts, candidate)
@@ -108,10 +108,10 @@ class _Proposal:
         component.rewrites = list(self._rewrites(component, candidate))
         component.config = sorted({*component.config, *(r.path for r in component.rewrites)})
         data = {d.path for items in self.claims.values() for d in items}
-        data |= {path for other in self.moving.values() for path, _ in parts.data_beside_code(facts, other)}
+        data |= {path for other in self.layout.moving.values() for path, _ in parts.data_beside_code(facts, other)}
         component.image = image_of(facts, candidate, component, data)
         component.accounts = parts.accounts(facts, candidate, component)
-        component.blockers = list(self._blockers(component, candidate, secrets))
+        component.blockers = list(blockers(facts, candidate, component, self._ties(candidate), secrets, self.layout))
 
     def _ties(self, candidate: Candidate) -> list[Tie]:
         return [t for t in self.joined.ties if t.source == candidate.id]
@@ -134,19 +134,13 @@ class _Proposal:
     def _sockets_of_others(self, candidate: Candidate) -> list[str]:
         return [t.detail for t in self._ties(candidate) if t.kind == "unix-socket"]
 
-    def _leaves(self, tie: Tie) -> bool:
-        """Tell whether a tie crosses from one Pod into another."""
-        if tie.kind not in {"tcp", "udp"} or tie.source not in self.moving:
-            return False
-        return self.pods[tie.source] != self.pods.get(tie.target, f"vm:{tie.target}")
-
     def _rewrites(self, component: Component, candidate: Candidate) -> Iterable[Rewrite]:
         found: dict[tuple[str, int, str], Rewrite] = {}
-        for tie in filter(self._leaves, self._ties(candidate)):
+        for tie in filter(self.layout.leaves, self._ties(candidate)):
             rewrite = parts.rewrite(self.facts, component, tie)
             if rewrite is not None:
                 found.setdefault((rewrite.path, rewrite.line, rewrite.from_), rewrite)
-        clients = sorted({t.source for t in filter(self._leaves, self.joined.ties) if t.target == candidate.id})
+        clients = sorted({t.source for t in filter(self.layout.leaves, self.joined.ties) if t.target == candidate.id})
         if clients:
             for bind in candidate.rebinds:
                 line = bind.seen_in.line
@@ -156,60 +150,3 @@ class _Proposal:
                     edit = Rewrite(path=key[0], line=line, from_=bind.before, to=bind.after, because=because)
                     found.setdefault(key, edit)
         yield from sorted(found.values(), key=lambda r: (r.path, r.line, r.from_))
-
-    def _blockers(self, component: Component, candidate: Candidate, secrets: list[Secret]) -> Iterable[Blocker]:
-        for tie in self._ties(candidate):
-            target = self.verdicts.get(tie.target)
-            seen = str(tie.seen_in)
-            if target is not None and target.decision == "retire" and tie.kind in {"tcp", "udp", "unix-socket"}:
-                yield Blocker(
-                    rule="needs-what-retires",
-                    says=f"it needs {tie.target} over {tie.detail}, which is retired",
-                    mitigation=f"point it at a service of the platform, or change {tie.target}'s decision",
-                    severity="critical",
-                    seen_in=seen,
-                )
-            elif tie.kind == "unix-socket" and self.pods.get(tie.target) != component.pod:
-                yield Blocker(
-                    rule="unix-socket-leaves-pod",
-                    says=f"it talks to {tie.target} over {tie.detail}, which another Pod cannot open",
-                    mitigation=f"let it use TCP to {tie.target}, or keep both on the machine (virtualize)",
-                    severity="critical",
-                    seen_in=seen,
-                )
-            elif self._leaves(tie) and tie.target in self.moving:
-                other = self.moving[tie.target]
-                if not reachable_from_outside(other, tie.detail.rpartition(":")[2]):
-                    yield Blocker(
-                        rule="loopback-only",
-                        says=f"{tie.target} listens on loopback alone ({tie.detail}), and this is another Pod",
-                        mitigation=f"let {tie.target} listen on every address, and change this line to its name",
-                        severity="critical",
-                        seen_in=seen,
-                    )
-        if candidate.job is not None and parts.days_differ(candidate.job):
-            yield Blocker(
-                rule="cron-days-differ",
-                says=f"cron runs {candidate.job.schedule} where both day fields fit, a CronJob where either fits",
-                mitigation="write the days as a list in one of the two fields, and `*` in the other",
-                severity="critical",
-                seen_in=str(candidate.job.seen_in),
-            )
-        for path, seen in parts.data_beside_code(self.facts, candidate):
-            yield Blocker(
-                rule="data-beside-code",
-                says=f"it keeps data in {path}, among its own code, and a volume there would hide the code",
-                mitigation="let it keep its data in a directory of its own",
-                severity="critical",
-                seen_in=seen,
-            )
-        words = [w for c in [component.command, *component.prepare] for w in c]
-        for secret in secrets:
-            if len(secret.value) > 3 and any(secret.value in w for w in words):
-                yield Blocker(
-                    rule="secret-on-command-line",
-                    says="a secret is an argument of its command, where every list of processes shows it",
-                    mitigation="pass it by environment or file on the machine and analyze again",
-                    severity="critical",
-                    seen_in=str(secret.seen_in),
-                )
