@@ -117,5 +117,13 @@ def _service(facts: Facts, service: Service) -> dict[str, Any]:
 
 
 def encode(document: dict[str, Any]) -> bytes:
-    """Return a document's bytes: UTF-8, two spaces, a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    """Return a document's bytes: UTF-8, two spaces, a newline at the end; no character that hides or turns text."""
+    return msgspec.json.format(msgspec.json.encode(_shown(document)), indent=2) + b"\n"
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return show(value)
+    if isinstance(value, dict):
+        return {show(k): _shown(v) for k, v in value.items()}
+    return [_shown(v) for v in value] if isinstance(value, list | tuple) else value

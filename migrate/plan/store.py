@@ -52,6 +52,11 @@ _SECTIONS = {
 }
 
 
+# The emitter writes every printable character as it is, and Unicode calls those that turn text around printable.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
 def _yaml() -> YAML:
     yaml = YAML(typ="rt")
     yaml.width = 1000  # one line for each piece of evidence
@@ -86,7 +91,8 @@ def dump(document: CommentedMap) -> str:
     """Return a document's text."""
     out = io.StringIO()
     _yaml().dump(document, out)
-    return re.sub(r"[ \t]+$", "", out.getvalue(), flags=re.MULTILINE)
+    text = re.sub(r"[ \t]+$", "", out.getvalue(), flags=re.MULTILINE)
+    return _QUOTED.sub(lambda match: _INVISIBLE.sub(lambda c: f"\\u{ord(c.group()):04x}", match.group()), text)
 
 
 def commented(value: Any) -> Any:  # JSON in, ruamel's types out
