@@ -73,9 +73,13 @@ class Console:
         self._line(text, prefix="warning: ", prefix_style="bold yellow")
 
     def error(self, error: Vm2cError) -> None:
-        """Show what was attempted, what was found and what to do; then the last lines of output, if it has any."""
+        """Show on one line what was attempted, what was found and what to do; the error's own output comes between."""
+        lines = getattr(error, "lines", ())
+        if not lines:
+            self._line(str(error), prefix="error: ", prefix_style="bold red")
+            return
         self._line(f"cannot {error.attempted}: {error.found}", prefix="error: ", prefix_style="bold red")
-        for line in getattr(error, "lines", ()):
+        for line in lines:
             self._line(line, "dim", prefix="  | ", prefix_style="dim")
         if error.do:
             self._line(error.do, prefix="  to do: ", prefix_style="bold")

@@ -92,7 +92,7 @@ def test_quiet_keeps_warnings_and_errors(capsys: pytest.CaptureFixture[str]) -> 
     console.warn("careful")
     console.error(DiskError("open a.qcow2", "it is text", "look at it with qemu-img info"))
     assert capsys.readouterr().err == (
-        "warning: careful\nerror: cannot open a.qcow2: it is text\n  to do: look at it with qemu-img info\n"
+        "warning: careful\nerror: cannot open a.qcow2: it is text; look at it with qemu-img info\n"
     )
 
 
