@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from migrate.errors import UsageError
+from migrate.errors import DiskError, NoSystemError, UsageError
 from migrate.guest.directory import DirectoryGuest
-from migrate.guest.image import describe
+from migrate.guest.image import ImageInfo, describe
 from migrate.guest.progress import Notify, Progress, silent
 from migrate.guest.protocol import Guest
 from migrate.guest.tarball import TarGuest, is_tar
@@ -27,17 +27,16 @@ def open_guest(
 ) -> Guest:
     """Open the disks of one machine, or a root directory or an archive of one in their place.
 
-    `reader` is how images are read. `root` chooses among several roots, by device, UUID or label.
-    `allow_backing` are directories that an image may name further files in. `notify` takes a sentence that the
-    user should see; `progress` takes what is being done and how far it is.
+    `reader` is how images are read: `direct` without an appliance or not at all, `guestfs` in libguestfs' appliance,
+    `auto` directly where that is certain to give the same, and otherwise through libguestfs. `root` chooses among
+    several roots, by device, UUID or label. `allow_backing` are directories that an image may name further files in.
+    `notify` takes a sentence that the user should see; `progress` takes what is being done and how far it is.
 
     Raises UsageError for what cannot be asked for, DiskError for what cannot be read, NoSystemError where no
     system is found.
     """
     if not disks:
         raise UsageError("open a machine", "no disk was given")
-    if reader == "direct":
-        raise UsageError("read with --reader direct", "there is no direct reader yet", "use auto or guestfs")
     kinds = [_kind(disk) for disk in disks]
     alone = next((kind for kind in kinds if kind != "image"), None)
     if alone is not None:
@@ -51,9 +50,34 @@ def open_guest(
     if len({info.path for info in infos}) < len(infos):
         raise UsageError("open several disks together", "one of them was given twice")
 
+    if reader != "guestfs":
+        direct = _opened_directly(infos, root, notify, progress, only=reader == "direct")
+        if direct is not None:
+            return direct
+
     from migrate.guest.libguestfs import GuestfsGuest
 
     return GuestfsGuest(infos, root, notify, progress)
+
+
+def _opened_directly(
+    infos: Sequence[ImageInfo], root: str | None, notify: Notify, progress: Progress, *, only: bool
+) -> Guest | None:
+    """Open images without an appliance; None where that is not certain to be right, once the user has been told why.
+
+    With `only` that raises DiskError instead. NoSystemError and UsageError mean that all was read, and are final.
+    """
+    from migrate.guest.direct import DirectGuest
+
+    try:
+        return DirectGuest(infos, root, progress)
+    except NoSystemError:
+        raise
+    except DiskError as error:
+        if only:
+            raise DiskError(error.attempted, error.found, error.do or "use --reader auto or guestfs") from error
+        notify(f"reading through libguestfs, since it cannot be done directly: {error.found}")
+        return None
 
 
 def _kind(path: Path) -> Literal["directory", "tar", "image"]:

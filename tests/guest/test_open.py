@@ -41,8 +41,6 @@ def test_usage(tree_tar: Path, tmp_path: Path, launched: list[object]) -> None:
     (tmp_path / "disk").write_bytes(bytes(1 << 20))
     with pytest.raises(UsageError, match="no disk"):
         open_guest([])
-    with pytest.raises(UsageError, match="there is no direct reader yet"):
-        open_guest([tmp_path / "disk"], reader="direct")
     with pytest.raises(UsageError, match="one of them is a directory"):
         open_guest([tmp_path / "disk", tmp_path])
     with pytest.raises(UsageError, match="one of them is an archive"):
@@ -58,7 +56,7 @@ def test_usage(tree_tar: Path, tmp_path: Path, launched: list[object]) -> None:
 def test_images_go_to_libguestfs_in_their_order(tmp_path: Path, launched: list[object]) -> None:
     for name in "ba":
         (tmp_path / name).write_bytes(bytes(1 << 20))
-    open_guest([tmp_path / "b", tmp_path / "a"], root="/dev/sda1")
+    open_guest([tmp_path / "b", tmp_path / "a"], reader="guestfs", root="/dev/sda1")
     infos, root = launched[0]  # type: ignore[misc]
     assert ([info.path.name for info in infos], root) == (["b", "a"], "/dev/sda1")  # type: ignore[has-type]
 
