@@ -15,7 +15,7 @@ from migrate.guest.protocol import Problem
 
 # Partitions that hold no file system by their type: extended, PReP boot and swap (util-linux, pt-mbr-partnames.h),
 # and by GPT type (pt-gpt-partnames.h) swap, BIOS boot, PReP boot, Microsoft reserved, LDM metadata.
-_NO_FILES = frozenset({
+NO_FILES = frozenset({
     "0x5", "0xf", "0x85", "0x41", "0x82",
     "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f",
     "21686148-6449-6e6f-744e-656564454649",
@@ -47,7 +47,7 @@ def find_devices(handle: Handle, labels: Sequence[str]) -> tuple[list[FileSystem
             must_live(handle, error)
             problems.append(Problem(path=device, why=_why_not_examined(device, spanning, reason(error))))
             continue
-        if tags.get("PART_ENTRY_TYPE", "").lower() not in _NO_FILES or "TYPE" in tags:
+        if tags.get("PART_ENTRY_TYPE", "").lower() not in NO_FILES or "TYPE" in tags:
             found.append(_seen(handle, device, tags, disks, partitioned=device in partitions))
     made = {kind for kind, pattern in _MEMBERS.items() if any(re.match(pattern, each) for each in spanning)}
     found = [seen for seen in found if seen.type not in made]

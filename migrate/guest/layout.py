@@ -37,7 +37,7 @@ _UNMOUNTABLE = {
     "VMFS": "it holds VMFS, the file system of a hypervisor",
     "VMFS_volume_member": "it holds VMFS, the file system of a hypervisor",
 }
-_NO_FILES = frozenset({"swap", "suspend", "swsuspend", "jbd", "xfs_external_log", ""})
+NO_FILES = frozenset({"swap", "suspend", "swsuspend", "jbd", "xfs_external_log", ""})
 _NEVER_ROOT = frozenset({"vfat", "msdos", "exfat", "iso9660", "udf", "minix", "hfs", "hfsplus"})
 _SNAPSHOTS = re.compile(r"\.?snapshots?|timeshift(?:-btrfs)?")
 
@@ -77,7 +77,7 @@ def why_not_mountable(seen: FileSystemSeen) -> str | None:
 
 def holds_files(seen: FileSystemSeen) -> bool:
     """Tell whether there is a file system to mount."""
-    return seen.type not in _NO_FILES and why_not_mountable(seen) is None
+    return seen.type not in NO_FILES and why_not_mountable(seen) is None
 
 
 def may_be_root(seen: FileSystemSeen) -> bool:
