@@ -10,6 +10,7 @@ import msgspec
 
 from migrate.account import account
 from migrate.discover import find_analyzers, run_analyzers
+from migrate.errors import PlanError
 from migrate.facts import Facts
 from migrate.graph import build_graph, node_link
 from migrate.guest.protocol import Guest
@@ -22,6 +23,7 @@ from migrate.plan.propose import propose
 from migrate.plan.store import check, dump, read_document, read_plan, render_plan
 from migrate.redact import Redactor
 from migrate.report import render_report
+from migrate.text import show
 
 PROPOSED = ".proposed.yaml"
 """What was proposed last time, below the output folder: the base of the three-way merge."""
@@ -52,8 +54,8 @@ def redactor(facts: Facts) -> Redactor:
 def analyze(facts: Facts, disks: Sequence[str], directory: Path) -> Analysis:
     """Return the analysis of a machine. `directory` may hold an earlier one, whose plan's edits are kept.
 
-    `disks` are the disks' paths as the plan names them. Raises PlanError where an edited plan.yaml cannot
-    be read: it is never overwritten.
+    `disks` are the disks' paths as the plan names them. Raises PlanError where the plan.yaml that is there
+    cannot be read or is another machine's: it is never overwritten.
     """
     joined = join(facts)
     redact = redactor(facts)
@@ -86,11 +88,15 @@ def _merged(directory: Path, proposed: Plan) -> tuple[str, Plan, list[Conflict]]
     mine, base = directory / "plan.yaml", directory / PROPOSED
     if not mine.exists():
         return render_plan(proposed), proposed, []
-    if base.exists() and base.read_bytes() == mine.read_bytes():
-        return render_plan(proposed), proposed, []
     document = read_document(mine)
     edited = check(document, mine)
-    conflicts = merge_plans(read_plan(base) if base.exists() else edited, document, proposed)
+    before = read_plan(base) if base.exists() else edited
+    if before.machine != proposed.machine:
+        found = f"it holds the plan of {show(before.machine)}, and this machine is {show(proposed.machine)}"
+        raise PlanError(f"write the plan into {directory}", found, "name another folder with --output")
+    if base.exists() and base.read_bytes() == mine.read_bytes():
+        return render_plan(proposed), proposed, []
+    conflicts = merge_plans(before, document, proposed)
     text = dump(document)
     return text, check(document, mine), conflicts
 

@@ -113,6 +113,16 @@ def test_a_broken_plan_is_never_overwritten(run: Run, machine: Path, tmp_path: P
     assert path.read_text() == broken
 
 
+def test_another_machines_plan_is_never_overwritten(run: Run, machine: Path, tmp_path: Path) -> None:
+    run("analyze", machine, "-o", tmp_path / "plan")
+    before = (tmp_path / "plan/plan.yaml").read_bytes()
+    (machine / "etc/hostname").write_text("db02\n")
+    code, _, err = run("analyze", machine, "-o", tmp_path / "plan")
+    assert code == 1
+    assert "it holds the plan of web01, and this machine is db02; name another folder" in err
+    assert (tmp_path / "plan/plan.yaml").read_bytes() == before
+
+
 def test_an_undecided_component_stops_generate(run: Run, machine: Path, tmp_path: Path) -> None:
     run("analyze", machine, "-o", tmp_path / "plan")
     path = tmp_path / "plan/plan.yaml"
