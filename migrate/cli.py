@@ -397,3 +397,16 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001  # a mistake of ours: said in one line, without what a disk may have put in it
+        _console(quiet=False, verbose=False).error(_own_fault(error))
+        sys.exit(1)
+
+
+def _own_fault(error: Exception) -> Vm2cError:
+    """Return what to say of a mistake in vm2c itself. The exception's text may hold what stands on a disk: not that."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames) if "migrate" in f.filename), "?")
+    found = f"vm2c itself made a mistake, {type(error).__name__} at {place}"
+    return Vm2cError("go on", found, "report it with what `vm2c doctor` says; nothing half-written is left")

@@ -182,6 +182,20 @@ def test_a_disk_without_a_system_gets_one_clear_line(run: Run, tmp_path: Path) -
     assert "cannot find a system on the disks" in _refused(run, tmp_path, "blank.qcow2")
 
 
+def test_a_mistake_of_our_own_is_one_line_without_what_a_disk_holds(
+    run: Run, machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise ValueError("correct-horse-battery")
+
+    monkeypatch.setattr("migrate.analysis.account", broken)
+    code, out, err = run("analyze", machine, "-o", tmp_path / "plan")
+    assert (code, out) == (1, "")
+    assert "vm2c itself made a mistake, ValueError at analysis.py:" in err
+    assert "correct-horse-battery" not in err
+    assert "Traceback" not in err
+
+
 def test_wrong_usage_is_exit_code_2(run: Run, tmp_path: Path) -> None:
     assert run("analyse")[0] == 2
     assert run("analyze")[0] == 2
