@@ -46,14 +46,6 @@ def is_host(text: str) -> bool:
     return bool(_HOST_NAME.fullmatch(text))
 
 
-def is_loopback(address: str) -> bool:
-    """Tell whether an address or name is the machine itself."""
-    bare = address.strip("[]").lower()
-    if bare in ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"):
-        return True
-    return is_address(bare) and ipaddress.ip_address(bare).is_loopback
-
-
 def is_every(address: str) -> bool:
     """Tell whether an address to listen on means all of them."""
     return address.strip("[]") in ("", "*", "0.0.0.0", "::", "0")  # noqa: S104

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
-from analyzers._addresses import is_loopback, run_path
+from analyzers._addresses import run_path
 from analyzers._clients import client_endpoints
 from analyzers._commands import Call, Runner, Trace, Tracer, line_of, runners
 from analyzers._endpoints import Endpoint, text_endpoints, url_endpoints
@@ -14,6 +14,7 @@ from analyzers._owners import Owners
 from analyzers._ports import option_ports, variable_port
 from analyzers._python_servers import server_of
 from analyzers._reading import Reader, assignments, meaningful
+from migrate.addresses import is_loopback
 from migrate.guest.protocol import Guest
 from migrate.model import Analyzer, Finding, Listen, Need, PackageFiles, Place, Service, Uses
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from analyzers._addresses import is_every, is_loopback, over_tcp, run_path, tcp_check
+from analyzers._addresses import is_every, over_tcp, run_path, tcp_check
 from analyzers._nginx_address import PASSES, parse_address, parse_listen, parse_pass
 from analyzers._nginx_conf import Directive, Loader, build_options, each
 from analyzers._owners import Owners
 from analyzers._reading import Reader, absolute
+from migrate.addresses import is_loopback
 from migrate.guest.protocol import Guest
 from migrate.model import (
     Analyzer,

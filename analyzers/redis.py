@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from analyzers._addresses import is_every, is_loopback, over_tcp, port_number, run_path, tcp_check
+from analyzers._addresses import is_every, over_tcp, port_number, run_path, tcp_check
 from analyzers._reading import Reader, absolute
 from analyzers._redis_conf import Line, load
 from analyzers._secret import secret_id, unique
+from migrate.addresses import is_loopback
 from migrate.guest.protocol import Guest
 from migrate.model import (
     Analyzer,

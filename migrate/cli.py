@@ -340,9 +340,9 @@ def _same_machine(plan: Plan, facts: Facts) -> Facts:
 
 def _print(format_: Format, text: Callable[[], list[str]], document: Callable[[], dict[str, Any]]) -> None:
     if format_ is Format.json:
-        import msgspec
+        from migrate.inventory import encode
 
-        typer.echo(msgspec.json.format(msgspec.json.encode(document()), indent=2))
+        typer.echo(encode(document()).decode(), nl=False)
     else:
         for line in text():
             typer.echo(line)

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
+from migrate.addresses import is_loopback
 from migrate.facts import Facts
 from migrate.join import Candidate
 from migrate.model import Place
@@ -94,5 +95,4 @@ def _attributes(facts: Facts, c: Candidate) -> Iterable[tuple[str, str, Place]]:
         yield "foreground", c.foreground.says, c.foreground.seen_in
     for listen in c.listens:
         if listen.port is not None:
-            loopback = listen.address.strip("[]") in {"localhost", "::1"} or listen.address.startswith("127.")
-            yield "listens", "loopback" if loopback else "outside", listen.seen_in
+            yield "listens", "loopback" if is_loopback(listen.address) else "outside", listen.seen_in

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TypeVar
 
+from migrate.addresses import is_loopback
 from migrate.errors import GuestFileError
 from migrate.guest.protocol import Guest
 from migrate.model import (
-    Application,
     Fact,
     Finding,
     Group,
@@ -129,18 +129,17 @@ class Facts:
     @cached_property
     def own_names(self) -> frozenset[str]:
         """Every name and address under which the machine speaks of itself."""
-        names = {"localhost", "ip6-localhost", "127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+        names = {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
         host = self.trait("hostname")
         if host:
             names |= {host, host.partition(".")[0]}
         names |= {a.partition("/")[0] for i in self.of(Interface) for a in i.addresses}
-        names |= {h.name for h in self.of(HostName) if h.address.startswith("127.") or h.address == "::1"}
+        names |= {h.name for h in self.of(HostName) if is_loopback(h.address)}
         return frozenset(n.lower() for n in names)
 
     def is_own(self, host: str) -> bool:
         """Tell whether a host name or address means this machine."""
-        host = host.strip("[]").lower()
-        return host in self.own_names or host.startswith("127.")
+        return is_loopback(host) or host.strip("[]").lower() in self.own_names
 
     def run_path(self, path: str) -> str:
         """Return `path` with /var/run written as /run, where the machine has the usual link."""
@@ -153,11 +152,6 @@ class Facts:
     def secrets(self) -> list[Secret]:
         """All secrets found."""
         return self.of(Secret)
-
-    def application_of(self, path: str) -> Application | None:
-        """Return the application in whose tree a path lies: the innermost."""
-        inside = [a for a in self.of(Application) if is_below(path, a.root)]
-        return max(inside, key=lambda a: len(a.root), default=None)
 
 
 def is_below(path: str, top: str) -> bool:

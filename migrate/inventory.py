@@ -61,7 +61,7 @@ def inventory(facts: Facts, joined: Joined, files: Account) -> dict[str, Any]:
         "secrets": _rows(facts.of(Secret)),
         "hardware": _rows(facts.of(Hardware)),
         "unread": [
-            {"path": show(str(u.seen_in)), "why": show(u.why), "analyzer": u.analyzer}
+            {"path": str(u.seen_in), "why": u.why, "analyzer": u.analyzer}
             for u in sorted({*facts.of(Unread), *joined.unread}, key=lambda u: (u.seen_in.path, u.why, u.analyzer))
         ],
     }
@@ -69,22 +69,20 @@ def inventory(facts: Facts, joined: Joined, files: Account) -> dict[str, Any]:
 
 def _rows(facts: Iterable[Fact]) -> list[dict[str, Any]]:
     rows = [_plain(fact) for fact in facts]
-    return sorted(rows, key=msgspec.json.encode)
+    return sorted(rows, key=encode)
 
 
 def _plain(value: Any) -> Any:  # JSON out
-    """Return JSON values: places as text, undecodable bytes and control characters as escapes."""
+    """Return JSON values: places as text, secrets without their value. `encode` escapes what needs it."""
     if isinstance(value, Place):
-        return show(str(value))
+        return str(value)
     if isinstance(value, Secret):
-        return {"id": show(value.id), "kind": value.kind, "name": show(value.name), "seen_in": show(str(value.seen_in))}
+        return {"id": value.id, "kind": value.kind, "name": value.name, "seen_in": str(value.seen_in)}
     if isinstance(value, msgspec.Struct):
         return {f.encode_name: _plain(getattr(value, f.name)) for f in msgspec.structs.fields(value)}
     if isinstance(value, dict):
-        return {show(str(k)): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return show(value) if isinstance(value, str) else value
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _system(facts: Facts) -> dict[str, Any]:

@@ -92,6 +92,11 @@ def test_json_is_one_document_and_nothing_else(run: Run, machine: Path, tmp_path
     assert answer["directory"] == str(tmp_path / "plan")
 
 
+def test_json_escapes_names_that_are_not_utf8(capfd: pytest.CaptureFixture[str]) -> None:
+    cli._print(cli.Format.json, list, lambda: {"path": "/srv/\udcff\u202e", "inside": ["\x1b"]})
+    assert json.loads(capfd.readouterr().out) == {"path": "/srv/\\xff\\u202e", "inside": ["\\x1b"]}
+
+
 def test_an_edit_stays_when_the_machine_is_analyzed_again(run: Run, machine: Path, tmp_path: Path) -> None:
     run("analyze", machine, "-o", tmp_path / "plan")
     path = tmp_path / "plan/plan.yaml"

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
+from migrate.addresses import is_loopback
 from migrate.errors import PlanError, PlanStopsError
 from migrate.facts import is_below
 from migrate.generate import lift
@@ -25,7 +26,6 @@ from migrate.generate.variables import Variables, environment_paths, place_path,
 from migrate.guest.protocol import Guest
 from migrate.model import Secret
 from migrate.naming import image_tag, slug
-from migrate.plan.grouping import is_loopback
 from migrate.plan.model import Component, Plan, Port, RunUser
 from migrate.text import show
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from migrate.addresses import is_loopback
 from migrate.errors import PlanError
 from migrate.generate import quoting
 from migrate.generate.context import Context, Moving
@@ -19,7 +20,6 @@ from migrate.generate.tar import stream
 from migrate.generate.templates import render
 from migrate.guest.protocol import Guest
 from migrate.output import File
-from migrate.plan.grouping import is_loopback
 from migrate.plan.model import Component
 from migrate.text import show
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
 
+from migrate.addresses import is_loopback
 from migrate.generate.context import ConfigFile, Context, Moving, Pod, flat_key, unique_ports
 from migrate.generate.dockerfile import INTERVAL, RETRIES, START, TIMEOUT, probe
 from migrate.generate.known import DEFAULT_STOP_TIMEOUT, ROOT_CAPABILITIES
 from migrate.generate.yamlout import Octal
 from migrate.naming import slug
-from migrate.plan.grouping import is_loopback
 
 CONFIG_LIMIT = (1 << 20) - (16 << 10)
 """Bytes of files in one ConfigMap: 1 MiB (concepts/configuration/configmap), less what the object itself takes."""

@@ -24,12 +24,12 @@ from migrate.guest.devices import NO_FILES
 from migrate.guest.ext import Ext, Read
 from migrate.guest.extsuper import LENGTH, OFFSET, parse_superblock
 from migrate.guest.handle import Handle, Stat, StatVfs
-from migrate.guest.image import ImageInfo
+from migrate.guest.image import ImageInfo, notes_of, source_of
 from migrate.guest.mounts import Mounter
 from migrate.guest.nbd import NbdDisk
 from migrate.guest.partitions import Partition, find_partitions
 from migrate.guest.progress import Progress, silent
-from migrate.guest.protocol import Disk, Entry, Problem, Source
+from migrate.guest.protocol import Entry
 from migrate.guest.tree import Tree, TreeGuest, decode
 from migrate.text import show
 
@@ -223,14 +223,8 @@ class DirectGuest(TreeGuest):
             labels = list(self._handle.list_disk_labels())
             # Of the calls that a Handle has, Mounter makes only those that DirectHandle answers.
             mounted = Mounter(cast("Handle", self._handle), labels, progress).mount(root)
-            notes = [Problem(path=disk.given, why=note) for disk in disks for note in disk.notes]
-            source = Source(
-                disks=tuple(
-                    Disk(path=disk.given, format=disk.format, virtual_bytes=disk.virtual_bytes) for disk in disks
-                ),
-                filesystems=mounted.filesystems,
-                reader="direct",
-            )
+            notes = notes_of(disks)
+            source = source_of(disks, mounted.filesystems, "direct")
             super().__init__(self._handle.tree, source, [*notes, *mounted.problems])
             stack.pop_all()
 

@@ -17,6 +17,7 @@ import msgspec
 
 from migrate.errors import DiskError
 from migrate.guest.imageheader import HEAD, Header, looks_like_text, partitions_end, read_header
+from migrate.guest.protocol import Disk, FileSystem, Problem, Source
 from migrate.guest.spool import start_of
 from migrate.guest.tarball import compression
 from migrate.text import show
@@ -53,6 +54,17 @@ class _QemuInfo(msgspec.Struct, rename="kebab"):
 class _QemuCheck(msgspec.Struct, rename="kebab"):
     corruptions: int = 0
     check_errors: int = 0
+
+
+def source_of(disks: Sequence[ImageInfo], filesystems: tuple[FileSystem, ...], reader: str) -> Source:
+    """Return what a reader opened, as every reader tells it."""
+    found = tuple(Disk(path=d.given, format=d.format, virtual_bytes=d.virtual_bytes) for d in disks)
+    return Source(disks=found, filesystems=filesystems, reader=reader)
+
+
+def notes_of(disks: Sequence[ImageInfo]) -> list[Problem]:
+    """Return what is odd about the images themselves."""
+    return [Problem(path=disk.given, why=note) for disk in disks for note in disk.notes]
 
 
 def describe(path: Path, allow_backing: Sequence[Path] = ()) -> ImageInfo:

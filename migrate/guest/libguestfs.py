@@ -24,10 +24,10 @@ from migrate.errors import DiskError, GuestFileError
 from migrate.guest import appliance
 from migrate.guest.bulk import Fetch, plan_fetches, wanted_files
 from migrate.guest.handle import BINDING_ERRORS, Handle, must_live, reason
-from migrate.guest.image import ImageInfo, make_overlay
+from migrate.guest.image import ImageInfo, make_overlay, notes_of, source_of
 from migrate.guest.mounts import Mounter
 from migrate.guest.progress import Notify, Progress, silent
-from migrate.guest.protocol import Disk, Entry, Problem, Source
+from migrate.guest.protocol import Entry
 from migrate.guest.spool import private_directory, reopened, spool
 from migrate.guest.sweep import Sweep, tar_pattern
 from migrate.guest.tarindex import TarIndex
@@ -177,14 +177,8 @@ class GuestfsGuest(TreeGuest):
                 tree = Tree(sweep.entries())
             except BINDING_ERRORS as error:
                 raise DiskError("read the metadata of the disk", reason(error)) from error
-            notes = [Problem(path=disk.given, why=note) for disk in disks for note in disk.notes]
-            source = Source(
-                disks=tuple(
-                    Disk(path=disk.given, format=disk.format, virtual_bytes=disk.virtual_bytes) for disk in disks
-                ),
-                filesystems=mounted.filesystems,
-                reader="guestfs",
-            )
+            notes = notes_of(disks)
+            source = source_of(disks, mounted.filesystems, "guestfs")
             super().__init__(tree, source, [*notes, *mounted.problems, *sweep.problems])
             self._machine, self._odd = machine.handle, sweep.odd
             stack.pop_all()

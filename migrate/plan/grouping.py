@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from migrate.addresses import is_loopback
 from migrate.decide import Verdict
 from migrate.join import Candidate, Tie
 
@@ -40,12 +41,6 @@ def reachable_from_outside(candidate: Candidate, port: str) -> bool:
         return True
     on_port = [x for x in candidate.listens if str(x.port) == port]
     return any(not is_loopback(x.address) for x in on_port)
-
-
-def is_loopback(address: str) -> bool:
-    """Tell whether an address of a listener is reachable from the same Pod alone."""
-    bare = address.strip("[]").lower()
-    return bare in {"localhost", "::1", "ip6-localhost"} or bare.startswith("127.")
 
 
 def pods(moving: Mapping[str, Candidate], ties: Iterable[Tie]) -> dict[str, str]:

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analyzers
-from analyzers._addresses import is_every, is_host, is_loopback, over_tcp, run_path, split_host_port, tcp_check
+from analyzers._addresses import is_every, is_host, over_tcp, run_path, split_host_port, tcp_check
 from analyzers._libraries import base_packages
 from analyzers._owners import Owners
 from analyzers._reading import Reader, absolute, assignments, continued, inside, meaningful
+from migrate.addresses import is_loopback
 from migrate.model import Finding, Package, PackageFiles, Place
 from tests.analyzers.fake import Broken, FakeGuest, Link
 
@@ -87,6 +88,7 @@ def test_addresses() -> None:
     assert is_loopback("localhost")
     assert is_loopback("[::1]")
     assert not is_loopback("10.0.0.1")
+    assert not is_loopback("127.corp.example")
     assert is_every("[::]")
     assert not is_every("::1")
 
