@@ -24,7 +24,7 @@ class Redactor:
         common = {w.lower() for w in words}
         self._ids: dict[str, str] = {}
         for secret in secrets:
-            for value in (secret.value, *_lines(secret.value)):
+            for value in telling(secret):
                 if len(value) >= SHORTEST and value.lower() not in common:
                     self._ids.setdefault(value, secret.id)
         longest_first = sorted(self._ids, key=lambda v: (-len(v), v))
@@ -52,8 +52,8 @@ class Redactor:
         return value
 
 
-def _lines(value: str) -> Iterable[str]:
-    """Yield the lines of a key in PEM form, which may be quoted one by one; armour lines are no secret."""
-    if "\n" in value:
-        stripped = (line.strip() for line in value.splitlines())
-        yield from (line for line in stripped if len(line) > BASE64_LINE and "-----" not in line)
+def telling(secret: Secret) -> list[str]:
+    """Return the texts that give a secret away: its value and, of a key in PEM form, each line but its armour."""
+    lines = [line.strip() for line in secret.value.splitlines()] if "\n" in secret.value else []
+    keys = (line for line in lines if len(line) > BASE64_LINE and "-----" not in line)
+    return list(dict.fromkeys((secret.value, *keys)))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from migrate.model import Secret
 from migrate.plan.model import Plan
+from migrate.redact import telling
 
 SHORTEST = 8
 """Characters; a shorter value is a word that stands everywhere."""
@@ -14,7 +15,6 @@ SHORTEST = 8
 LONG = 16
 """From this length on, a value of small letters alone is no word either."""
 
-_ARMOUR = 20  # a line of a PEM block is 64 characters long, the last one shorter (RFC 7468)
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s+"
     rb"(?:[A-Za-z-]+: [^\n]*\s+)*[A-Za-z0-9+/=\s]{64,}-----END "
@@ -70,10 +70,7 @@ class Tripwire:
 
 
 def _values(secret: Secret) -> list[str]:
-    """Return the texts that give a secret away: its value and, of a key, each line of it."""
-    lines = secret.value.splitlines() if "\n" in secret.value else []
-    parts = [line.strip() for line in lines if len(line.strip()) > _ARMOUR and "-----" not in line]
-    return [value for value in dict.fromkeys((secret.value, *parts)) if len(value) >= SHORTEST]
+    return [value for value in telling(secret) if len(value) >= SHORTEST]
 
 
 def _names(plan: Plan) -> frozenset[str]:
