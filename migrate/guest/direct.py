@@ -1,8 +1,9 @@
-"""The reader that needs no appliance: qemu-nbd under file systems that are read in this process.
+"""The reader that needs no appliance: qemu-nbd under volumes and file systems that are read in this process.
 
-It is used only where it is certain to see what a mount would: each partition is an ext2, ext3 or ext4 that was
-left clean, with no feature but known ones, or holds no files (swap, a boot loader). For everything else it
-raises DiskError with the reason, and libguestfs reads the disks (`migrate.guest.libguestfs`).
+It is used only where it is certain to see what a mount would: each partition or logical volume holds a file system of
+a kind and in a state that `migrate.guest.probe` knows, or no files at all (swap, a boot loader). For everything else
+it raises DiskError with the reason, and libguestfs reads the disks (`migrate.guest.libguestfs`). What turns out
+unreadable only later, in a file's content, is read through libguestfs from then on.
 
 Finding the root and what is mounted below it is done by the same code: `DirectHandle` answers the calls of
 libguestfs that `Mounter` makes.
@@ -11,49 +12,38 @@ libguestfs that `Mounter` makes.
 from __future__ import annotations
 
 import contextlib
-import re
-import struct
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import msgspec
 
-from migrate.errors import DiskError
+from migrate.errors import DiskError, GuestFileError
 from migrate.guest.devices import NO_FILES
-from migrate.guest.ext import Ext, Read
-from migrate.guest.extsuper import LENGTH, OFFSET, parse_superblock
 from migrate.guest.handle import Handle, Stat, StatVfs
 from migrate.guest.image import ImageInfo, notes_of, source_of
+from migrate.guest.inprocess import Found, InProcess, Read
 from migrate.guest.mounts import Mounter
 from migrate.guest.nbd import NbdDisk
 from migrate.guest.partitions import Partition, find_partitions
-from migrate.guest.progress import Progress, silent
-from migrate.guest.protocol import Entry
-from migrate.guest.tree import Tree, TreeGuest, decode
+from migrate.guest.probe import examine, open_found
+from migrate.guest.progress import Notify, Progress, silent
+from migrate.guest.protocol import Entry, Guest, Problem
+from migrate.guest.tree import Tree, TreeGuest
 from migrate.text import show
-
-_PLAIN = re.compile(rb"[A-Za-z0-9._/+:-]*")
-_RAID = b"\xfc\x4e\x2b\xa9"
-# What blkid(8) would find beside a file system or instead of one: (offset, magic).
-_SIGNATURES = (
-    (0, b"LUKS\xba\xbe"), (0, b"XFSB"), (0x10040, b"_BHRfS_M"), (0x8001, b"CD001"), (3, b"NTFS"), (3, b"EXFAT"),
-    (54, b"FAT"), (82, b"FAT32"), (0, _RAID), (4096, _RAID), (1024, b"\x10\x20\xf5\xf2"),
-    (0x1018, b"\xc6\x85\x73\xf6"), (0, b"hsqs"), (65600, b"ReIsEr"), (0x8000, b"JFS1"),
-    *((sector * 512, b"LABELONE") for sector in range(4)),
-)  # fmt: skip
-_SWAP = (b"SWAPSPACE2", b"SWAP-SPACE", b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
-_PAGE = 4096
 
 
 class _Device(msgspec.Struct, frozen=True):
-    """A partition, or a disk without any: where it is, and its entry in the partition table."""
+    """A partition, a disk without any, or a logical volume.
+
+    `disk` is None for what may span disks; `found` is None where there is nothing on it.
+    """
 
     name: str
-    disk: int
     read: Read
     size: int
+    disk: int | None
     partition: Partition | None
+    found: Found | None
 
 
 class DirectHandle:
@@ -66,14 +56,34 @@ class DirectHandle:
     def __init__(self, disks: Sequence[tuple[Read, int]], progress: Progress = silent) -> None:
         self._disks = disks
         self._progress = progress
-        self.filesystems: list[Ext] = []
-        self._mounted: dict[str, Ext] = {}
-        self._by_device: dict[str, tuple[Ext, list[Entry]]] = {}
+        self.filesystems: list[InProcess] = []
+        self.notes: list[Problem] = []
+        self._mounted: dict[str, InProcess] = {}
+        self._by_device: dict[str, tuple[InProcess, list[Entry]]] = {}
         self._tree: Tree | None = None
         self._devices: dict[str, _Device] = {}
         for number, (read, size) in enumerate(disks):
-            for device in _devices(number, read, size):
+            for device in self._on_disk(number, read, size):
                 self._devices[device.name] = device
+        self._volumes = self._assemble()
+
+    def _on_disk(self, number: int, read: Read, size: int) -> Iterator[_Device]:
+        """Yield a disk's partitions, or the disk itself where it has no table. Raises DiskError."""
+        disk = _disk_name(number)
+        try:
+            table = find_partitions(read, size)
+        except ValueError as error:
+            raise DiskError("read the disks directly", f"of {disk}: {error}") from error
+        if table is None:
+            yield _Device(disk, read, size, number, None, examine(read, size, disk, no_files=False))
+            return
+        for part in table:
+            name, within = f"{disk}{part.number}", _within(read, part)
+            found = examine(within, part.size, name, no_files=part.type in NO_FILES)
+            yield _Device(name, within, part.size, number, part, found)
+
+    def _assemble(self) -> list[str]:
+        return []
 
     # ------------------------------------------------------------ devices
 
@@ -98,12 +108,15 @@ class DirectHandle:
         return []
 
     def lvs(self) -> list[str]:
-        """Return none: a physical volume is not read."""
-        return []
+        """Return the logical volumes."""
+        return self._volumes
 
     def part_to_dev(self, partition: str) -> str:
         """Return the disk that a partition is on."""
-        return _disk_name(self._devices[partition].disk)
+        disk = self._devices[partition].disk
+        if disk is None:
+            raise RuntimeError("no partition")
+        return _disk_name(disk)
 
     def part_to_partnum(self, partition: str) -> int:
         """Return a partition's number."""
@@ -115,55 +128,61 @@ class DirectHandle:
         return self._devices[device].size
 
     def blkid(self, device: str) -> dict[str, str]:
-        """Return what blkid(8) says of a device. Raises DiskError where that is not certain."""
-        found = self._devices[device]
-        tags = _tags(found)
-        if (part := found.partition) is not None:
-            tags["PART_ENTRY_TYPE"] = part.type
-            if part.uuid:
-                tags["PART_ENTRY_UUID"] = part.uuid
-            if part.label:
-                tags["PART_ENTRY_NAME"] = part.label
-        return tags
+        """Return what blkid(8) says of a device; nothing of its content where there are only zeros."""
+        asked = self._devices[device]
+        found, part = asked.found, asked.partition
+        tags = {} if found is None else {"TYPE": found.type, "UUID": found.uuid, "LABEL": found.label}
+        if part is not None:
+            tags |= {"PART_ENTRY_TYPE": part.type, "PART_ENTRY_UUID": part.uuid, "PART_ENTRY_NAME": part.label}
+        return {name: value for name, value in tags.items() if value}
 
     # ------------------------------------------------------------ mounting
 
     def mount_options(self, options: str, mountable: str, mountpoint: str) -> None:  # noqa: ARG002 - always read-only
         """Show a file system's files below a directory of what is mounted."""
-        if mountable not in self._by_device:
-            self._progress(f"reading metadata of {mountable}")
-            device = self._devices[mountable]
-            ext = Ext(device.read, device.size, device.name, len(self.filesystems))
-            self._by_device[mountable] = ext, list(ext.entries())
-            self.filesystems.append(ext)
-        if any(ext is self._by_device[mountable][0] for ext in self._mounted.values()):
+        mounted, entries = self._open(mountable)
+        if any(each is mounted for each in self._mounted.values()):
             raise DiskError("read the disks directly", f"{mountable} is mounted in more than one place")
-        ext, entries = self._by_device[mountable]
         prefix = "" if mountpoint == "/" else mountpoint
         known = [] if self._tree is None or not prefix else self._tree.walk()
         kept = [each for each in known if each.path != mountpoint and not each.path.startswith(f"{prefix}/")]
         moved = [msgspec.structs.replace(each, path=(prefix + each.path).rstrip("/") or "/") for each in entries]
         self._tree = Tree([*kept, *(moved if prefix else entries)])
-        self._mounted[mountpoint] = ext
+        self._mounted[mountpoint] = mounted
+
+    def _open(self, name: str) -> tuple[InProcess, list[Entry]]:
+        """Return the file system on a device and its entries, which are read once."""
+        if name not in self._by_device:
+            device = self._devices[name]
+            if device.found is None:
+                raise RuntimeError("there is no file system on it")  # told like the library's own errors
+            self._progress(f"reading metadata of {name}")
+            opened = open_found(device.found, device.read, device.size, name, len(self.filesystems))
+            self._by_device[name] = opened, list(opened.entries())
+            self.filesystems.append(opened)
+        return self._by_device[name]
 
     def umount_all(self) -> None:
         """Show nothing any more."""
         self._mounted.clear()
         self._tree = None
 
+    def finish(self) -> Tree:
+        """Return what is mounted as one tree; nothing more can be mounted."""
+        self._by_device.clear()
+        return self.tree
+
     @property
     def tree(self) -> Tree:
-        """What is mounted, as one tree."""
+        """What is mounted so far, as one tree."""
         if self._tree is None:
             raise RuntimeError("nothing is mounted")
         return self._tree
 
     def statvfs(self, path: str) -> StatVfs:
         """Return the usage of what is mounted at a path."""
-        ext = self._mounted[path]
-        blocks, free = ext.usage()
-        size = ext.superblock.block_size
-        return StatVfs(bsize=size, frsize=size, blocks=blocks, bfree=free)
+        usage = self._mounted[path].usage()
+        return StatVfs(bsize=usage.block_size, frsize=usage.block_size, blocks=usage.blocks, bfree=usage.free)
 
     def realpath(self, path: str) -> str:
         """Return the path with its symbolic links resolved."""
@@ -196,20 +215,32 @@ class DirectHandle:
 
     def pieces(self, entry: Entry, length: int) -> Iterator[bytes]:
         """Yield the start of a regular file. Raises GuestFileError, DiskError."""
-        ext = self.filesystems[entry.inode[0]]
-        return ext.read_file(entry.path, entry.inode[1], length)
+        return self.filesystems[entry.inode[0]].read_file(entry.path, entry.inode[1], length)
 
 
 class DirectGuest(TreeGuest):
     """The disks of one machine, read in this process.
 
-    `root` is the device, UUID or label of the root to read where there are several. Raises DiskError where it is not
-    certain that this gives what a mount gives, or something fails; NoSystemError where no root is found, and
-    UsageError where `root` is none.
+    `root` is the device, UUID or label of the root to read where there are several. `instead` opens the same disks
+    another way: it is called once, when content cannot be read although its place was, and answers from then on.
+
+    Raises DiskError where it is not certain that this gives what a mount gives, or something fails; NoSystemError where
+    no root is found, and UsageError where `root` is none.
     """
 
-    def __init__(self, disks: Sequence[ImageInfo], root: str | None, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        disks: Sequence[ImageInfo],
+        root: str | None,
+        progress: Progress = silent,
+        *,
+        notify: Notify = silent,
+        instead: Callable[[], Guest] | None = None,
+    ) -> None:
         self._servers: list[NbdDisk] = []
+        self._notify = notify
+        self._instead = instead
+        self._other: Guest | None = None
         with contextlib.ExitStack() as stack:
             progress("opening the disks")
             for disk in disks:
@@ -223,9 +254,8 @@ class DirectGuest(TreeGuest):
             labels = list(self._handle.list_disk_labels())
             # Of the calls that a Handle has, Mounter makes only those that DirectHandle answers.
             mounted = Mounter(cast("Handle", self._handle), labels, progress).mount(root)
-            notes = notes_of(disks)
-            source = source_of(disks, mounted.filesystems, "direct")
-            super().__init__(self._handle.tree, source, [*notes, *mounted.problems])
+            problems = [*notes_of(disks), *self._handle.notes, *mounted.problems]
+            super().__init__(self._handle.finish(), source_of(disks, mounted.filesystems, "direct"), problems)
             stack.pop_all()
 
     def close(self) -> None:
@@ -233,10 +263,48 @@ class DirectGuest(TreeGuest):
         for server in self._servers:
             server.close()
         self._servers = []
+        if self._other is not None:
+            self._other.close()
         super().close()
 
     def _pieces(self, entry: Entry, length: int) -> Iterator[bytes]:
-        return self._handle.pieces(entry, length)
+        done = 0
+        if self._other is None:
+            try:
+                for piece in self._handle.pieces(entry, length):
+                    yield piece
+                    done += len(piece)
+            except (DiskError, GuestFileError) as error:
+                self._other = self._opened_instead(entry, error)
+            else:
+                return
+        yield from _after(self._other.chunks(entry.path), done, length)
+
+    def _opened_instead(self, entry: Entry, error: DiskError | GuestFileError) -> Guest:
+        """Open the disks the other way. Raises GuestFileError where there is none, with what was wrong here."""
+        if self._instead is None:
+            if isinstance(error, GuestFileError):
+                raise error
+            raise GuestFileError(f"read {show(entry.path)}", error.found, error.do) from error
+        self._notify(f"reading on through libguestfs: {show(entry.path)} cannot be read directly ({error.found})")
+        try:
+            return self._instead()
+        except DiskError as failed:
+            self._instead = None
+            found = f"{error.found}; and libguestfs does not open the disks: {failed.found}"
+            raise GuestFileError(f"read {show(entry.path)}", found, failed.do) from failed
+
+
+def _after(pieces: Iterator[bytes], start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes from `start` to `end` of what the pieces make together."""
+    at = 0
+    for piece in pieces:
+        part = piece[max(0, start - at) : max(0, end - at)]
+        at += len(piece)
+        if part:
+            yield part
+        if at >= end:
+            return
 
 
 def _disk_name(number: int) -> str:
@@ -248,18 +316,6 @@ def _disk_name(number: int) -> str:
     return f"/dev/sd{letters}"
 
 
-def _devices(number: int, read: Read, size: int) -> list[_Device]:
-    """Return a disk's partitions, or the disk itself where it has no table. Raises DiskError."""
-    disk = _disk_name(number)
-    try:
-        partitions = find_partitions(read, size)
-    except ValueError as error:
-        raise DiskError("read the disks directly", f"of {disk}: {error}") from error
-    if partitions is None:
-        return [_Device(disk, number, read, size, None)]
-    return [_Device(f"{disk}{p.number}", number, _within(read, p), p.size, p) for p in partitions]
-
-
 def _within(read: Read, partition: Partition) -> Read:
     def read_within(offset: int, length: int) -> bytes:
         if offset < 0 or offset + length > partition.size:
@@ -267,57 +323,6 @@ def _within(read: Read, partition: Partition) -> Read:
         return read(partition.start + offset, length)
 
     return read_within
-
-
-def _tags(device: _Device) -> dict[str, str]:
-    """Return type, UUID and label of what is on a device; nothing where there are only zeros.
-
-    Nothing, too, where the partition's type says that it holds no files and no file system is seen on it.
-    Raises DiskError for anything but that, a clean ext2, ext3 or ext4, or swap.
-    """
-    swap = _at(device, _PAGE - 10, 10)
-    other = any(_at(device, offset, len(magic)) == magic for offset, magic in _signatures(device.size))
-    found = parse_superblock(_at(device, OFFSET, LENGTH))
-    if found is not None and not other and not swap.startswith(_SWAP):
-        if found.why_not:
-            raise DiskError("read the disks directly", f"of {device.name} ({found.type}): {found.why_not}")
-        return _filled(TYPE=found.type, UUID=found.uuid, LABEL=found.label)
-    if found is None and not other and swap == _SWAP[0]:
-        return _swap_tags(device)
-    no_files = device.partition is not None and device.partition.type in NO_FILES
-    if found is None and not other and not swap.startswith(_SWAP) and (no_files or _is_blank(device)):
-        return {}
-    raise DiskError("read the disks directly", f"{device.name} holds something else than ext2, ext3, ext4 or swap")
-
-
-def _is_blank(device: _Device) -> bool:
-    """Tell whether there are only zeros wherever blkid(8) looks for anything: the start and the end."""
-    start, end = min(device.size, 2 << 20), max(0, device.size - (1 << 20))
-    return not any(device.read(0, start)) and not any(device.read(end, device.size - end))
-
-
-def _swap_tags(device: _Device) -> dict[str, str]:
-    """Return what mkswap(8) wrote: version 1, sizes, UUID and label from byte 1024 on (linux, union swap_header)."""
-    version, last = struct.unpack("<II", _at(device, 1024, 8))
-    identity, label = _at(device, 1036, 16), _at(device, 1052, 16).partition(b"\0")[0]
-    if version != 1 or not last or _PLAIN.fullmatch(label) is None:
-        raise DiskError("read the disks directly", f"the swap on {device.name} is not as mkswap writes it")
-    return _filled(TYPE="swap", UUID=str(uuid.UUID(bytes=identity)) if any(identity) else "", LABEL=decode(label))
-
-
-def _filled(**tags: str) -> dict[str, str]:
-    return {name: value for name, value in tags.items() if value}
-
-
-def _at(device: _Device, offset: int, length: int) -> bytes:
-    return device.read(offset, length) if 0 <= offset <= device.size - length else b""
-
-
-def _signatures(size: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the places of other formats' signatures; those of a RAID are at the end too (md(4))."""
-    yield from _SIGNATURES
-    yield (size & ~0xFFFF) - 0x10000, _RAID
-    yield ((size // 512 - 16) & ~7) * 512, _RAID
 
 
 def _stat(inode: int) -> Stat:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Never
 
-from migrate.errors import DiskError, GuestFileError
+from migrate.errors import GuestFileError
 from migrate.guest.directory import KINDS
 from migrate.guest.extattr import Raw, inline_data, parse_block, parse_inline, visible
 from migrate.guest.extinode import Inode, device_of, mtime_of
@@ -28,6 +28,7 @@ from migrate.guest.extsuper import (
     crc32c,
     parse_superblock,
 )
+from migrate.guest.inprocess import DamagedError, Read, Usage
 from migrate.guest.protocol import Entry
 from migrate.guest.tree import decode, encode, join
 from migrate.text import show
@@ -37,13 +38,6 @@ PIECE = 1 << 20
 _INDEX, _EXTENTS, _INLINE, _HUGE = 0x1000, 0x80000, 0x10000000, 0x40000
 _REFUSED = 0x4 | 0x800 | 0x200000 | 0x40000000  # compressed, encrypted, an attribute's value, case-insensitive
 _MAX_DEPTH = 5
-
-Read = Callable[[int, int], bytes]
-"""Returns exactly so many bytes from an offset of the device; raises DiskError."""
-
-
-class DamagedError(DiskError):
-    """A file system is not as it should be, or not as this reader knows it; the disk itself can be read."""
 
 
 class Ext:
@@ -91,11 +85,11 @@ class Ext:
             free += unused
         return tables, free
 
-    def usage(self) -> tuple[int, int]:
+    def usage(self) -> Usage:
         """Return the blocks in all and the free ones, as statvfs(3) tells them."""
         sb = self.superblock
         journal = self.inode(sb.journal_inode, special=True).size if sb.journal_inode else 0
-        return sb.blocks - sb.overhead(journal), self._free
+        return Usage(block_size=sb.block_size, blocks=sb.blocks - sb.overhead(journal), free=self._free)
 
     def inode(self, number: int, *, special: bool = False) -> Inode:
         """Return an inode; `special` ones are those no directory may name. Raises DiskError."""

@@ -12,6 +12,8 @@ import uuid
 
 import msgspec
 
+from migrate.guest.inprocess import Found, Read
+
 OFFSET = 1024
 LENGTH = 1024
 
@@ -171,6 +173,14 @@ def parse_superblock(data: bytes) -> Superblock | None:
         seed=seed if incompat & CSUM_SEED else crc32c(identity),
         why_not=why,
     )
+
+
+def probe(read: Read, size: int) -> Found | None:
+    """Return what of the three is on a device of `size` bytes, or None. Raises DiskError as `read` does."""
+    found = parse_superblock(read(OFFSET, LENGTH)) if size >= OFFSET + LENGTH else None
+    if found is None:
+        return None
+    return Found(type=found.type, uuid=found.uuid, label=found.label, why_not=found.why_not)
 
 
 def _why_not_state(

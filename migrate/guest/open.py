@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -50,31 +50,36 @@ def open_guest(
     if len({info.path for info in infos}) < len(infos):
         raise UsageError("open several disks together", "one of them was given twice")
 
+    def mounted() -> Guest:
+        from migrate.guest.libguestfs import GuestfsGuest
+
+        return GuestfsGuest(infos, root, notify, progress)
+
+    direct = None
     if reader != "guestfs":
-        direct = _opened_directly(infos, root, notify, progress, only=reader == "direct")
-        if direct is not None:
-            return direct
-
-    from migrate.guest.libguestfs import GuestfsGuest
-
-    return GuestfsGuest(infos, root, notify, progress)
+        direct = _opened_directly(infos, root, notify, progress, mounted if reader == "auto" else None)
+    return direct or mounted()
 
 
 def _opened_directly(
-    infos: Sequence[ImageInfo], root: str | None, notify: Notify, progress: Progress, *, only: bool
+    infos: Sequence[ImageInfo],
+    root: str | None,
+    notify: Notify,
+    progress: Progress,
+    instead: Callable[[], Guest] | None,
 ) -> Guest | None:
     """Open images without an appliance; None where that is not certain to be right, once the user has been told why.
 
-    With `only` that raises DiskError instead. NoSystemError and UsageError mean that all was read, and are final.
+    Without `instead` that raises DiskError. NoSystemError and UsageError mean that all was read, and are final.
     """
     from migrate.guest.direct import DirectGuest
 
     try:
-        return DirectGuest(infos, root, progress)
+        return DirectGuest(infos, root, progress, notify=notify, instead=instead)
     except NoSystemError:
         raise
     except DiskError as error:
-        if only:
+        if instead is None:
             raise DiskError(error.attempted, error.found, error.do or "use --reader auto or guestfs") from error
         notify(f"reading through libguestfs, since it cannot be done directly: {error.found}")
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from migrate.guest.open import open_guest
 from migrate.guest.progress import silent
 from migrate.guest.protocol import Entry, Guest
 from tests.guest import test_contract
-from tests.guest.made import VAR_UUID, needs, needs_guestfs, put, run, sparse_file
+from tests.guest.made import BIG, VAR_UUID, needs, needs_guestfs, put, run, sparse_file
 
 # The contract's tests run here too, with this module's fixture `guest`.
 globals().update({name: test for name, test in vars(test_contract).items() if name.startswith("test_")})
@@ -126,31 +127,45 @@ def test_a_journal_that_must_be_replayed(two_disks: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "content"),
+    ("at", "content", "kind", "why"),
     [
-        (0, b"LUKS\xba\xbe"),
-        (512, b"LABELONE"),
-        (0, b"XFSB"),
-        (0x10040, b"_BHRfS_M"),
-        (82, b"FAT32   "),
-        (4096, b"\xfc\x4e\x2b\xa9"),
-        ((32 << 20) - 0x10000, b"\xfc\x4e\x2b\xa9"),
-        ((32 << 20) - 0x2000, b"\xfc\x4e\x2b\xa9"),
-        (4086, b"S1SUSPEND\0"),
+        (0, b"LUKS\xba\xbe", "crypto_LUKS", "it is encrypted (LUKS)"),
+        (3, b"-FVE-FS-", "BitLocker", "it holds BitLocker, which only a mount reads"),
+        (0x10040, b"_BHRfS_M", "btrfs", "it holds btrfs, which only a mount reads"),
+        (1024, b"\x10\x20\xf5\xf2", "f2fs", "it holds f2fs, which only a mount reads"),
+        ((128 << 10), b"\x0c\xb1\xba\0\0\0\0\0".ljust(1024, b"\1") * 4, "zfs_member", "it holds zfs_member,"),
+        (4096, b"\xfc\x4e\x2b\xa9", "linux_raid_member", "it is a member of a RAID (md), which the kernel puts"),
+        ((32 << 20) - 0x10000, b"\xfc\x4e\x2b\xa9", "linux_raid_member", "it is a member of a RAID"),
+        ((32 << 20) - 0x2000, b"\xfc\x4e\x2b\xa9", "linux_raid_member", "it is a member of a RAID"),
     ],
 )
-@pytest.mark.parametrize("over", ["nothing", "ext4"])
-def test_anything_else(clean_disks: tuple[Path, Path], tmp_path: Path, at: int, content: bytes, over: str) -> None:
-    other = tmp_path / "other"
-    if over == "nothing":
-        sparse_file(other, 32)
-    else:
-        shutil.copy(clean_disks[1], other)
-    with other.open("r+b") as file:
+def test_what_is_not_read_here_is_named(
+    clean_disks: tuple[Path, Path], tmp_path: Path, at: int, content: bytes, kind: str, why: str
+) -> None:
+    alone = sparse_file(tmp_path / "alone", 32)
+    _write(alone, at, content)
+    with pytest.raises(DiskError, match=re.escape(f"of /dev/sdb: {why}")):
+        opened(clean_disks[0], alone)
+    if at == 1024:
+        return  # the place of ext4's own superblock
+    _write(Path(shutil.copy(clean_disks[1], tmp_path / "over")), at, content)
+    with pytest.raises(DiskError, match=rf"/dev/sdb shows traces of {kind} and ext4|of ext4 and {kind}"):
+        opened(clean_disks[0], tmp_path / "over")
+
+
+def test_swap_that_holds_a_sleeping_machine(clean_disks: tuple[Path, Path], tmp_path: Path) -> None:
+    _write(sparse_file(tmp_path / "swap", 32), 4086, b"S1SUSPEND\0")
+    with pytest.raises(DiskError, match="the swap on /dev/sdb is not as mkswap writes it"):
+        opened(clean_disks[0], tmp_path / "swap")
+    _write(Path(shutil.copy(clean_disks[1], tmp_path / "over")), 4086, b"SWAPSPACE2")
+    with pytest.raises(DiskError, match="/dev/sdb shows traces of ext4 and swap"):
+        opened(clean_disks[0], tmp_path / "over")
+
+
+def _write(path: Path, at: int, content: bytes) -> None:
+    with path.open("r+b") as file:
         file.seek(at)
         file.write(content)
-    with pytest.raises(DiskError, match=r"/dev/sdb holds something else than ext2, ext3, ext4 or swap"):
-        opened(clean_disks[0], other)
 
 
 def test_a_blank_disk_is_told_and_one_with_something_unknown_is_not_certain(
@@ -163,8 +178,8 @@ def test_a_blank_disk_is_told_and_one_with_something_unknown_is_not_certain(
     for at in (1 << 20, (32 << 20) - 4096):
         with blank.open("r+b") as file:
             file.seek(at)
-            file.write(b"\x0d\xd0\x01\xc0")
-        with pytest.raises(DiskError, match="/dev/sdc holds something else"):
+            file.write(b"\x0d\xd0\x01\xc1")
+        with pytest.raises(DiskError, match="/dev/sdc holds something that is not recognised"):
             opened(*clean_disks, blank)
         os.truncate(blank, 0)
         os.truncate(blank, 32 << 20)
@@ -195,10 +210,53 @@ def test_a_server_that_dies_while_reading(clean_disks: tuple[Path, Path]) -> Non
     with opened(*clean_disks) as guest:
         guest._servers[0]._process.kill()
         guest._servers[0]._process.wait()
-        with pytest.raises(DiskError, match="through qemu-nbd"):
+        with pytest.raises(GuestFileError, match="cannot read /srv/big: the server"):
             guest.read("/srv/big")
     with pytest.raises(GuestFileError, match="closed"):
         guest.read("/srv/a")
+
+
+def test_content_that_cannot_be_read_is_read_the_other_way_from_then_on(
+    clean_disks: tuple[Path, Path], tree_tar: Path
+) -> None:
+    opened_instead: list[Guest] = []
+    said: list[str] = []
+
+    def instead() -> Guest:
+        opened_instead.append(open_guest([tree_tar]))
+        return opened_instead[-1]
+
+    infos = [describe(disk) for disk in clean_disks]
+    with DirectGuest(infos, None, notify=said.append, instead=instead) as guest:
+        pieces = guest.chunks("/srv/big", 3 << 20)
+        begun = next(pieces)
+        for server in guest._servers:
+            server._process.kill()
+            server._process.wait()
+        assert begun + b"".join(pieces) == BIG
+        assert guest.read("/etc/app/app.conf") == b"port = 8000\n"
+        assert guest.read("/srv/big", 5) == BIG[:5]
+        assert (len(opened_instead), len(said)) == (1, 1)
+        assert said[0].startswith("reading on through libguestfs: /srv/big cannot be read directly (the server ")
+    with pytest.raises(GuestFileError, match="closed"):
+        opened_instead[0].read("/srv/a")
+
+
+def test_where_the_other_way_fails_too(clean_disks: tuple[Path, Path]) -> None:
+    calls: list[int] = []
+
+    def instead() -> Guest:
+        calls.append(1)
+        raise DiskError("start libguestfs' appliance", "there is no kernel", "install one")
+
+    with DirectGuest([describe(disk) for disk in clean_disks], None, instead=instead) as guest:
+        guest._servers[0]._process.kill()
+        guest._servers[0]._process.wait()
+        with pytest.raises(GuestFileError, match="does not open the disks: there is no kernel; install one"):
+            guest.read("/srv/big")
+        with pytest.raises(GuestFileError, match="cannot read /srv/big: the server"):
+            guest.read("/srv/big")
+        assert calls == [1]
 
 
 def test_nothing_is_left(
