@@ -39,18 +39,25 @@ class Origins(msgspec.Struct, frozen=True):
 def offered(data: bytes) -> set[tuple[str, str]]:
     """Return the (name, version) pairs of a Packages file, deb822(5).
 
-    By hand: Debian 12's main list has 63,440 stanzas in 50 MB, 0.13 s here and 2.5 s with python-debian.
+    By hand: Debian 12's main list has 63,440 stanzas in 50 MB, 0.1 s here and 2.5 s with python-debian. Without
+    splitting it, which would take as much memory again.
     """
     found = set()
-    for stanza in data.split(b"\n\n"):
-        name = b""
-        for line in stanza.split(b"\n"):
-            if line.startswith(b"Package: "):
-                name = line[9:]
-            elif line.startswith(b"Version: "):
-                if name:
-                    found.add((name.decode("utf-8", "replace").strip(), line[9:].decode("utf-8", "replace").strip()))
-                break
+    at = 0
+    if data.startswith(b"Version: "):  # of no package
+        at = data.find(b"\n\n") + 1 or len(data)
+    while (version := data.find(b"\nVersion: ", at)) >= 0:
+        stanza = data.rfind(b"\n\n", at, version + 1) + 1 or at
+        name = data.rfind(b"\nPackage: ", stanza, version + 1)
+        if name >= 0 or (stanza == 0 and data.startswith(b"Package: ")):
+            text = data[name + 10 : data.find(b"\n", name + 10)]
+            end = data.find(b"\n", version + 10)
+            number = data[version + 10 : end if end >= 0 else len(data)]
+            if text:
+                found.add((text.decode("utf-8", "replace").strip(), number.decode("utf-8", "replace").strip()))
+        at = data.find(b"\n\n", version + 1) + 1
+        if not at:
+            break
     return found
 
 

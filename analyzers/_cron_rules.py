@@ -10,6 +10,7 @@ import re
 from functools import cached_property
 
 from analyzers._boot import System, runs_systemd
+from analyzers._initloops import started as looped
 from analyzers._reading import Reader, meaningful
 from analyzers.sysv import default_levels, start_links
 from migrate.errors import GuestFileError
@@ -47,7 +48,8 @@ class Rules:
             names = (name for name in (*boot.direct, *boot.triggered) if boot.starts(name))
             return frozenset(name.removesuffix(".service") for name in names)
         openrc = {name for level in self.guest.glob("/etc/runlevels/*") for name in self.guest.listdir(level)}
-        return frozenset(openrc | set(start_links(self.guest, default_levels(self.reader))))
+        run_in_loops = {name for name, _, _ in looped(self.guest, self.reader)}
+        return frozenset(openrc | run_in_loops | set(start_links(self.guest, default_levels(self.reader))))
 
     @property
     def runs(self) -> bool:

@@ -48,6 +48,9 @@ class Cron:
         if text is None:
             return
         entries, refused = parse(text, with_user=not user)
+        if text.startswith("#!") and not entries:
+            self.reader.note(path, "it is a script, and no table of jobs")
+            return
         whole = bool(refused) and self.rules.debian
         for line in refused:
             more = "; Debian's cron passes over the whole file for it" if whole else ""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from analyzers._boot import System, runs_systemd
+from analyzers._initloops import started as looped
 from analyzers._reading import Reader, numbered, unquote
 from migrate.guest.protocol import Guest
 from migrate.model import Analyzer, Finding, Place, Service, Setting
@@ -147,7 +148,12 @@ def analyze(guest: Guest) -> Iterable[Finding]:
     started: dict[str, tuple[str, Place]] = {}
     for name, cause in _links(guest, reader, system):
         started.setdefault(name.removesuffix(".sh"), cause)
-    for name, path in sorted(scripts(guest).items()):
+    run = [] if system is not None else list(looped(guest, reader))
+    found = {name: path for name, path in scripts(guest).items() if path not in {path for _, path, _ in run}}
+    for name, path, place in run:
+        started.setdefault(name.removesuffix(".sh"), ("sysinit.target", place))
+        found.setdefault(name.removesuffix(".sh"), path)
+    for name, path in sorted(found.items()):
         if system is None or not system.units.has(f"{name}.service"):
             service = _service(reader, name, path, started.get(name))
             if service is not None:

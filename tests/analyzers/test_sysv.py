@@ -143,3 +143,50 @@ def test_openrcs_scripts_are_not_these() -> None:
 def test_hostile_headers(text: str) -> None:
     found = services({"/etc/init.d/x": script(f"### BEGIN INIT INFO\n{text}")})
     assert found["x"].command == ("/etc/init.d/x", "start")
+
+
+# The end of ttylinux 16.1's rc.sysinit, and its inittab(5) for busybox' init.
+RC_SYSINIT = """#!/bin/bash
+for file in /var/lock/subsys/* /var/run/*; do
+	[[ -e "${file}" ]] && rm -rf ${file}
+done; unset file
+
+for p in /etc/rc.d/rc.startup/*; do
+	[[ -x ${p} ]] && ${p} start
+done; unset p
+"""
+INITTAB = "::sysinit:/etc/rc.d/rc.sysinit\n\ntty1::respawn:/sbin/getty 115200 tty1\n::shutdown:/etc/rc.d/rc.sysdone\n"
+
+
+def test_what_a_boot_script_runs_in_a_loop() -> None:
+    found = services(
+        {
+            "/etc/inittab": INITTAB,
+            "/etc/rc.d/rc.sysinit": script(RC_SYSINIT),
+            "/etc/rc.d/rc.sysdone": script("for p in /etc/rc.d/rc.shutdown/*; do ${p} stop; done\n"),
+            "/etc/rc.d/init.d/sshd": script("#!/bin/bash\n"),
+            "/etc/rc.d/init.d/spare": script("#!/bin/bash\n"),
+            "/etc/rc.d/rc.startup/20.sshd": Link("../init.d/sshd"),
+            "/etc/rc.d/rc.startup/50.heartbeat": script("#!/bin/bash\nwhile true; do :; done &\n"),
+            "/etc/rc.d/rc.startup/60.off": File("#!/bin/bash\n", mode=0o644),
+            "/etc/rc.d/rc.startup/70.gone": Link("../init.d/gone"),
+            "/etc/rc.d/rc.shutdown/30.spare": Link("../init.d/spare"),
+        },
+        {},
+    )
+    told = {name: (service.enabled, service.command) for name, service in found.items()}
+    assert told == {
+        "sshd": (True, ("/etc/rc.d/init.d/sshd", "start")),
+        "heartbeat": (True, ("/etc/rc.d/rc.startup/50.heartbeat", "start")),
+        "spare": (False, ("/etc/rc.d/init.d/spare", "start")),
+    }
+    assert found["sshd"].settings == (Setting("WantedBy", "sysinit.target", Place("/etc/rc.d/rc.sysinit", 6)),)
+
+
+def test_busybox_without_an_inittab() -> None:
+    # Buildroot 2023.02, package/initscripts/init.d/rcS
+    rcs = '#!/bin/sh\n\nfor i in /etc/init.d/S??* ;do\n     [ ! -f "$i" ] && continue\n     $i start\ndone\n'
+    found = services({"/etc/init.d/rcS": script(rcs), "/etc/init.d/S01syslogd": script("#!/bin/sh\n")}, {})
+    assert found.keys() == {"syslogd"}
+    assert found["syslogd"].enabled
+    assert found["syslogd"].seen_in == Place("/etc/init.d/S01syslogd", 1)
