@@ -1,40 +1,47 @@
 """What a disk image is, found out without trusting it: `describe` is asked before anything opens one.
 
 An image may name other files (its backing file, its extents). They are followed only inside the image's own
-directory and those that were allowed, so that a stranger's image cannot show a file of the host as its own.
+directory and those that were allowed (`migrate.guest.imagechain`), and qemu is told of each file that was looked at,
+so that it follows no name by itself (`migrate.guest.blockgraph`).
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
-import subprocess
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
 from migrate.errors import DiskError
-from migrate.guest.imageheader import HEAD, Header, looks_like_text, partitions_end, read_header
+from migrate.guest.blockgraph import Node, Window, graph, look
+from migrate.guest.differences import merged
+from migrate.guest.imagechain import Chain, find_snapshot, header_of, is_differencing, real
+from migrate.guest.imageheader import HEAD, Header, looks_like_text, partitions_end
+from migrate.guest.imagetables import check_tables
+from migrate.guest.nbdserver import Server
+from migrate.guest.packed import LARGEST, Unpacked, unpack, window_of
+from migrate.guest.parts import Stored
+from migrate.guest.progress import Progress, silent
 from migrate.guest.protocol import Disk, FileSystem, Problem, Source
-from migrate.guest.spool import start_of
+from migrate.guest.qemuimg import CHECKED, ask, check, create_overlay
 from migrate.guest.tarball import compression
 from migrate.text import show
 
 FORMATS = frozenset({"raw", "qcow2", "qcow", "qed", "vmdk", "vpc", "vhdx", "vdi"})
 """The formats that are read, as qemu calls them (vpc is VHD)."""
 
-_CHECKED = frozenset({"qcow2", "qed", "vdi", "vhdx", "vmdk"})
-_MAX_CHAIN = 32
+_MAX_NAME = 1023  # of a backing file, QEMU, docs/interop/qcow2.txt
 
 
 class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
     """An image that can be opened.
 
-    `path` is absolute and has no symlink in it; `given` is how the user named it. `virtual_bytes` is the size of
-    the disk that the guest sees. `files` are the other files of the host that it is made of, nearest first.
-    `notes` is what is odd about it and does not stop the reading.
+    `given` is how the user named it. `path` is absolute and has no symlink in it; of one in an archive, it is where
+    `given` would be. `virtual_bytes` is the size of the disk that the guest sees. `files` are the other files of the
+    host that it is made of, nearest first. `notes` is what is odd about it and does not stop the reading. `graph` is
+    how it is opened: `node` gives that.
     """
 
     path: Path
@@ -43,17 +50,17 @@ class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
     virtual_bytes: int
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    graph: Node | None = None
 
-
-class _QemuInfo(msgspec.Struct, rename="kebab"):
-    format: str
-    virtual_size: int
-    encrypted: bool = False
-
-
-class _QemuCheck(msgspec.Struct, rename="kebab"):
-    corruptions: int = 0
-    check_errors: int = 0
+    def node(self) -> Node:
+        """Return what qemu is told to open; without `graph` a file that is based on no other. Raises DiskError."""
+        if self.graph is not None:
+            return self.graph
+        try:
+            return Node(format=self.format, file=look(self.path))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise DiskError(f"open {show(self.given)}", why) from error
 
 
 def source_of(disks: Sequence[ImageInfo], filesystems: tuple[FileSystem, ...], reader: str) -> Source:
@@ -67,68 +74,215 @@ def notes_of(disks: Sequence[ImageInfo]) -> list[Problem]:
     return [Problem(path=disk.given, why=note) for disk in disks for note in disk.notes]
 
 
-def describe(path: Path, allow_backing: Sequence[Path] = ()) -> ImageInfo:
+def describe(
+    path: Path,
+    allow_backing: Sequence[Path] = (),
+    *,
+    snapshot: str | None = None,
+    stack: ExitStack | None = None,
+    progress: Progress = silent,
+) -> ImageInfo:
     """Return what an image is. Raises DiskError, in one sentence, for what cannot be read as a disk.
 
-    `allow_backing` are directories, besides the image's own, that it may name files in.
+    `allow_backing` are directories, besides the image's own, that it may name files in. `snapshot` is the name or id
+    of an internal snapshot to read instead of the disk as it is now.
+
+    What is compressed, or a differencing VHD or VHDX, is made readable in temporary files without a name. They are
+    closed with `stack`, and the image can be opened until then; without it such an image is refused.
     """
     attempted = f"open {show(str(path))}"
-    size = _size(path, attempted)
-    real = Path(os.path.realpath(path))
-    header = _header(real, attempted)
-    _check_content(real, header, size, attempted)
-    allowed = [real.parent, *(Path(os.path.realpath(directory)) for directory in allow_backing)]
-    files = _files(real, header, allowed, attempted)
-    info = _ask_qemu(real, header.format, attempted)
-    if info.encrypted:
-        raise DiskError(attempted, "it is encrypted", "decrypt it with `qemu-img convert` first")
-    if header.format in _CHECKED:
-        _check_tables(real, header.format, size, attempted)
-    return ImageInfo(
-        path=real,
-        given=str(path),
-        format=header.format,
-        virtual_bytes=info.virtual_size,
-        files=tuple(files),
-        notes=_notes(real, header, size),
+    window = _look(path, attempted)
+    packed = compression(_read(window, 6, attempted))
+    if packed and stack is None:
+        found = f"it is compressed with {packed}, and is no archive of a root"
+        raise DiskError(attempted, found, f"decompress it first: {packed} -dk {show(str(path))}")
+    return _Image(path, attempted, allow_backing, stack, progress).described(
+        window, real(path), window.path.parent, packed or "", snapshot
     )
 
 
-def _size(path: Path, attempted: str) -> int:
-    """Return the size of a regular file or block device; nothing else is opened (a fifo would wait for ever)."""
+def describe_stored(
+    stored: Stored,
+    given: str,
+    allow_backing: Sequence[Path] = (),
+    *,
+    stack: ExitStack,
+    snapshot: str | None = None,
+    progress: Progress = silent,
+) -> ImageInfo:
+    """Return what an image in an archive is, as `describe` does; `given` is how the user would name it.
+
+    A part of one file that is not compressed is read where it is; otherwise it is unpacked to a temporary file that
+    has no name, and that is closed with `stack`. Raises DiskError.
+    """
+    attempted = f"open {show(given)}"
+    if not stored.parts:
+        raise DiskError(attempted, f"{show(stored.name)} has no content")
+    windows = []
+    for part in stored.parts:
+        window = _look(part.path, attempted)
+        try:
+            windows.append(window.part(part.offset, part.size))
+        except ValueError as error:
+            found = f"{show(stored.name)} is to be {part.size} bytes from {part.offset} on, and ends before that"
+            raise DiskError(attempted, found, "copy the archive again") from error
+    alone = windows[0] if len(windows) == 1 else None
+    image = _Image(Path(given), attempted, allow_backing, stack, progress, stored.capacity)
+    is_file = alone is not None and alone.whole and not _is_temporary(alone.path)
+    directory = windows[0].path.parent if is_file else None
+    place = windows[0].path if is_file else real(Path(given))
+    # qemu's window into a file is of whole sectors, block/raw-format.c: raw_apply_options
+    packed = stored.packed or compression(_read(windows[0], 6, attempted)) or ""
+    if alone is None or (alone.size % 512 and not alone.whole):
+        window = image.unpacked(windows, packed)
+        return image.described(window, place, directory, "", snapshot)
+    return image.described(alone, place, directory, packed, snapshot)
+
+
+class _Image:
+    """One image that is looked at; the names are for messages. `capacity` is the size that its disk should have."""
+
+    def __init__(
+        self,
+        path: Path,
+        attempted: str,
+        allowed: Sequence[Path],
+        stack: ExitStack | None,
+        progress: Progress,
+        capacity: int | None = None,
+    ) -> None:
+        self._given = str(path)
+        self._attempted = attempted
+        self._allowed = allowed
+        self._stack = stack
+        self._progress = progress
+        self._capacity = capacity
+
+    def unpacked(self, windows: Sequence[Window], packed: str) -> Window:
+        """Return a temporary file with what was compressed or in parts."""
+        assert self._stack is not None  # noqa: S101 - the callers have one or refuse
+        # What an image has besides the disk's content: 4 or 8 bytes for each 64 KiB or more, and headers.
+        most = LARGEST if self._capacity is None else self._capacity + self._capacity // 8 + (64 << 20)
+        file = unpack(windows, packed, Unpacked(self._given, self._progress, most))
+        self._stack.callback(file.close)
+        return window_of(file)
+
+    def described(
+        self, window: Window, path: Path, directory: Path | None, packed: str, snapshot: str | None
+    ) -> ImageInfo:
+        """Return what the image is that lies in a window; names in it are those of a directory."""
+        attempted = self._attempted
+        if packed:
+            window = self.unpacked([window], packed)
+        if window.size == 0:
+            raise DiskError(attempted, "it is empty (0 bytes)", "copy it again")
+        again = compression(_read(window, 6, attempted))
+        if again:
+            found = f"it is compressed with {again}" + (f" and then with {packed}" if packed else "")
+            raise DiskError(attempted, found, "decompress it first")
+        try:
+            return self._described(window, path, directory, snapshot)
+        except OSError as error:
+            raise DiskError(attempted, error.strerror or str(error)) from error
+
+    def _described(self, window: Window, path: Path, directory: Path | None, snapshot: str | None) -> ImageInfo:
+        attempted = self._attempted
+        header = header_of(window)
+        _check_content(window, header, attempted)
+        chosen = None if snapshot is None else find_snapshot(window, header, snapshot, attempted)
+        chain = Chain(self._allowed, attempted, self._merge)
+        differs = is_differencing(window, header)
+        node = chain.node(window, header, directory, differs)
+        size = self._check(node)
+        if header.format == "qcow2" and header.virtual_bytes != size and not differs:
+            raise DiskError(
+                attempted, "it is being changed while it is read", "shut down its machine, or copy it first"
+            )
+        if chosen is not None:
+            size = chosen.virtual_bytes
+            node = msgspec.structs.replace(node, snapshot=chosen.id)
+        return ImageInfo(
+            path=path,
+            given=self._given,
+            format=header.format,
+            virtual_bytes=size,
+            files=tuple(chain.files),
+            notes=tuple(self._notes(window, header, size)),
+            graph=node,
+        )
+
+    def _check(self, top: Node) -> int:
+        """Look whether an image and those it is based on are whole. Return the size of its disk."""
+        sizes: list[int] = []
+        node: Node | None = top
+        while node is not None:
+            attempted, path = self._attempted, show(str(node.file.path))
+            is_ours = _is_temporary(node.file.path)
+            if sizes:
+                attempted += ": open what it is based on" if is_ours else f": open {path}, which it is based on"
+            sizes.append(_check_alone(msgspec.structs.replace(node, backing=None), attempted))
+            node = node.backing
+        return sizes[0]
+
+    def _merge(self, chain: Chain, window: Window, directory: Path | None) -> Node:
+        if self._stack is None:
+            found = "it is a differencing disk: it holds only what changed since its parent"
+            raise DiskError(self._attempted, found, "merge the two first")
+        return merged(chain, window, directory, self._stack, self._progress)
+
+    def _notes(self, window: Window, header: Header, size: int) -> list[str]:
+        notes = [header.odd] if header.odd else []
+        if self._capacity is not None and self._capacity != size:
+            notes.append(f"its disk has {size} bytes, and the machine's description says {self._capacity}")
+        end = partitions_end(window.read(0, HEAD)) if header.format == "raw" else None
+        if end is not None and end > window.size:
+            notes.append(
+                f"it is {window.size} bytes long, and its partition table goes to byte {end}: it may be cut short"
+            )
+        return notes
+
+
+def _check_alone(node: Node, attempted: str) -> int:
+    """Look whether an image is whole, whatever it is based on. Return the size of its disk. Raises DiskError."""
+    info = ask(node, attempted)
+    if info.encrypted:
+        raise DiskError(attempted, "it is encrypted", "decrypt it with `qemu-img convert` first")
+    if node.format in CHECKED:
+        check(node, attempted)
     try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode):
-            size = status.st_size
-        elif stat.S_ISBLK(status.st_mode):
-            with path.open("rb", buffering=0) as device:
-                size = device.seek(0, os.SEEK_END)
-        elif stat.S_ISDIR(status.st_mode):
-            raise DiskError(attempted, "it is a directory, not a disk image", "give it alone to read it as a root")
-        else:
-            raise DiskError(attempted, "it is neither a file nor a block device")
+        with node.file.file() as file:
+            check_tables(file, node.format)
+    except ValueError as error:
+        raise DiskError(attempted, str(error), "copy the image again from where it came") from error
+    return info.virtual_size
+
+
+def _is_temporary(path: Path) -> bool:
+    """Tell a file that we hold open, which has no other name than /proc/PID/fd/N."""
+    return path.is_relative_to(f"/proc/{os.getpid()}/fd")
+
+
+def _look(path: Path, attempted: str) -> Window:
+    try:
+        return look(path if _is_temporary(path) else real(path))
+    except IsADirectoryError as error:
+        raise DiskError(
+            attempted, "it is a directory, not a disk image", "give it alone to read it as a root"
+        ) from error
     except FileNotFoundError as error:
         raise DiskError(attempted, "there is no such file") from error
     except (OSError, ValueError) as error:
         raise DiskError(attempted, getattr(error, "strerror", None) or str(error)) from error
-    if size == 0:
-        raise DiskError(attempted, "it is empty (0 bytes)", "copy it again")
-    return size
 
 
-def _header(path: Path, attempted: str) -> Header:
+def _read(window: Window, length: int, attempted: str) -> bytes:
     try:
-        head = start_of(path, HEAD)
+        return window.read(0, length)
     except OSError as error:
         raise DiskError(attempted, error.strerror or str(error)) from error
-    packed = compression(head)
-    if packed:
-        found = f"it is compressed with {packed}, and is no archive of a root"
-        raise DiskError(attempted, found, f"decompress it first: {packed} -dk {show(str(path))}")
-    return read_header(head)
 
 
-def _check_content(path: Path, header: Header, size: int, attempted: str) -> None:
+def _check_content(window: Window, header: Header, attempted: str) -> None:
     if header.refused:
         raise DiskError(attempted, header.refused)
     if header.encrypted:
@@ -136,129 +290,55 @@ def _check_content(path: Path, header: Header, size: int, attempted: str) -> Non
             attempted, f"it is an encrypted {header.format} image", "decrypt it with `qemu-img convert` first"
         )
     if header.format == "raw":
-        if looks_like_text(start_of(path, 4096)):
-            raise DiskError(attempted, f"it is {size} bytes of text, not a disk image")
-        if size < 512:
-            raise DiskError(attempted, f"it is {size} bytes long, and a disk has at least one sector of 512")
+        if looks_like_text(window.read(0, 4096)):
+            raise DiskError(attempted, f"it is {window.size} bytes of text, not a disk image")
+        if window.size < 512:
+            found = f"it is {window.size} bytes long, and a disk has at least one sector of 512"
+            raise DiskError(attempted, found)
 
 
-def _files(path: Path, header: Header, allowed: Sequence[Path], attempted: str) -> list[Path]:
-    """Return the files that an image and its backing files name, refusing what lies outside of `allowed`."""
-    found: list[Path] = []
-    while True:
-        others = [_resolve(path, name, allowed, attempted) for name in header.others]
-        if any(_header(other, attempted).others for other in others):
-            raise DiskError(attempted, "it names a file that in turn names others, which no known program makes")
-        found += others
-        if header.backing is None:
-            return found
-        backing = _resolve(path, header.backing, allowed, attempted)
-        if backing in found or len(found) >= _MAX_CHAIN:
-            raise DiskError(attempted, "its chain of backing files does not end")
-        found.append(backing)
-        declared = header.backing_format
-        path, header = backing, _header(backing, f"open {show(str(backing))}, which {show(str(path))} is based on")
-        if declared == "raw":  # then qemu does not look into it either
-            return found
-        if header.refused:
-            raise DiskError(attempted, f"of the file it is based on, {show(str(path))}: {header.refused}")
-        if declared not in {"", header.format} and (declared, header.format) != ("vpc", "raw"):
-            found_format = f"it says that {show(str(path))} is of format {show(declared)}, and that is {header.format}"
-            raise DiskError(attempted, found_format)
-
-
-def _resolve(image: Path, name: str, allowed: Sequence[Path], attempted: str) -> Path:
-    """Return the real path of a file that an image names. Raises DiskError where it is not to be followed."""
-    plain = name.removeprefix("file:") if name.startswith("file:/") else name
-    if not plain or "\0" in plain or ":" in plain.split("/")[0]:  # what qemu takes for a protocol
-        raise DiskError(attempted, f"it is based on {show(name)!r}, which is no file beside it", "copy that beside it")
-    real = Path(os.path.realpath(image.parent / plain))
-    if not any(_is_inside(real, directory) for directory in allowed):
-        found = f"it names {show(str(real))}, which is outside of its own directory"
-        raise DiskError(attempted, found, f"if that is right, say so with --allow-backing {show(str(real.parent))}")
-    if not real.is_file() and not real.is_block_device():
-        found = f"it is based on {show(str(real))}, which is not there"
-        raise DiskError(attempted, found, "copy that file beside it; without it most of the disk is missing")
-    return real
-
-
-def _is_inside(path: Path, directory: Path) -> bool:
-    """Tell whether a file is in a directory or below it; `/` stands for itself alone."""
-    return path.parent == directory or (directory != Path("/") and path.is_relative_to(directory))
-
-
-def make_overlay(image: ImageInfo, overlay: Path) -> None:
+def make_overlay(image: ImageInfo, overlay: Path, stack: ExitStack | None = None) -> None:
     """Make a qcow2 file that takes the writes to an image, so that the image itself is only read.
 
-    Raises DiskError.
+    Where the image cannot be said by its name (an internal snapshot, parts that are not as they are named, a name
+    that is long or no UTF-8) a qemu-nbd serves it as long as `stack` is open; its socket is beside the overlay, in
+    a directory that must be nobody else's. Raises DiskError, also where that is needed and there is no `stack`.
     """
-    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", image.format, "-b", str(image.path), str(overlay)]
+    node = image.node()
+    attempted = f"open {show(image.given)}"
+    name = _plain_name(node)
+    if name is not None:
+        create_overlay(overlay, image.virtual_bytes, (name, node.format), attempted)
+        return
+    if stack is None:
+        raise DiskError(attempted, "it can be given to another program through a server only")
+    server = Server(node, image.given, overlay.parent, lasting=True)
+    stack.callback(server.close)
+    client = server.connect()
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    except OSError as error:
-        raise DiskError(f"open {show(str(image.path))}", f"qemu-img cannot be run: {error.strerror}") from error
-    if done.returncode:
-        raise DiskError(f"open {show(str(image.path))}", _reason(done.stderr, image.path) or "qemu-img create failed")
+        if client.size < image.virtual_bytes:
+            raise DiskError(attempted, f"qemu-nbd gives {client.size} of its {image.virtual_bytes} bytes")
+    finally:
+        client.close()
+    # Where there is more, the overlay shows its start: it has the size that it is given.
+    create_overlay(overlay, image.virtual_bytes, (f"nbd+unix:///?socket={server.socket}", "raw"), attempted)
 
 
-def _ask_qemu(path: Path, image_format: str, attempted: str) -> _QemuInfo:
-    done = _qemu_img("info", image_format, path, attempted)
+def _plain_name(node: Node) -> str | None:
+    """Return an image as a filename that another program can open at any time, or None where there is none."""
+    if node.snapshot or any(_is_temporary(window.path) for window in node.windows()):
+        return None
+    each: Node | None = node
+    while each is not None:
+        if each.extents:
+            return None
+        each = each.backing
     try:
-        return msgspec.json.decode(done.stdout, type=_QemuInfo)
-    except msgspec.DecodeError as error:
-        raise DiskError(attempted, _reason(done.stderr, path) or f"qemu-img answers {error}") from error
-
-
-def _check_tables(path: Path, image_format: str, size: int, attempted: str) -> None:
-    """Refuse an image whose tables point outside of it: qemu reads zeros there, without an error."""
-    done = _qemu_img("check", image_format, path, attempted)
-    try:
-        result = msgspec.json.decode(done.stdout, type=_QemuCheck)
-    except msgspec.DecodeError:
-        return  # this format has no check (exit code 63)
-    if result.corruptions or result.check_errors:
-        count = result.corruptions or result.check_errors
-        if b"exceeding the end of the file" in done.stderr:
-            found = f"it is cut short: it is {size} bytes long, and {count} places in its tables lie beyond that"
-        else:
-            found = f"qemu-img check finds {count} errors in its tables: {_reason(done.stderr, path)}"
-        raise DiskError(attempted, found, "copy the image again from where it came")
-
-
-def _qemu_img(command: str, image_format: str, path: Path, attempted: str) -> subprocess.CompletedProcess[bytes]:
-    """Run qemu-img on a file that is never taken for anything else: the path is absolute, the format given.
-
-    Its complaints may be millions of lines (one for each cluster that is not there); the first 4 KiB are kept.
-    """
-    argv = ["qemu-img", command, "-f", image_format, "--output=json", str(path)]
-    environment = {**os.environ, "LC_ALL": "C"}
-    try:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-        )
-    except OSError as error:
-        do = "install it (Debian, Ubuntu: apt-get install qemu-utils; Fedora: dnf install qemu-img)"
-        raise DiskError(attempted, f"the program qemu-img cannot be run: {error.strerror}", do) from error
-    with process:
-        assert process.stdout is not None  # noqa: S101 - PIPE above
-        assert process.stderr is not None  # noqa: S101
-        words = process.stderr.read(4096)
-        while process.stderr.read(1 << 20):
-            pass
-        answer = process.stdout.read()
-    return subprocess.CompletedProcess(argv, process.returncode, answer, words)
-
-
-def _reason(words: bytes, path: Path) -> str:
-    """Return the first thing qemu-img complains of, without its own name and the path in front."""
-    line = words.decode("utf-8", "replace").partition("\n")[0]
-    while (shorter := re.sub(rf"^(?:qemu-img: |Could not open '{re.escape(str(path))}': )", "", line)) != line:
-        line = shorter
-    return show(line.removesuffix("\n"))
-
-
-def _notes(path: Path, header: Header, size: int) -> tuple[str, ...]:
-    end = partitions_end(start_of(path, HEAD)) if header.format == "raw" else None
-    if end is None or end <= size:
-        return ()
-    return (f"it is {size} bytes long, and its partition table goes to byte {end}: it may be cut short",)
+        for window in node.windows():
+            str(window.path).encode()
+            if look(window.path) != msgspec.structs.replace(window, offset=0, size=look(window.path).size, whole=True):
+                raise DiskError(f"open {show(str(window.path))}", "it was exchanged for another file meanwhile")
+    except (OSError, UnicodeEncodeError):
+        return None
+    name = graph(node, lambda window: str(window.path), lambda _: "")
+    return name if len(name.encode()) <= _MAX_NAME else None

@@ -45,8 +45,6 @@ def check_root(tree: Tree, title: str) -> None:
         return
     if is_windows(names):
         raise NoSystemError(attempted, "it holds a Windows system", "vm2c reads Linux systems")
-    if "manifest.json" in names:
-        raise NoSystemError(attempted, "it is an image as `docker save` writes it", "use `docker export CONTAINER`")
     for name in names:
         below = [entry.path.rpartition("/")[2] for entry in tree.children(f"/{name}")]
         if is_root(below):

@@ -19,8 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.errors import DiskError
+from migrate.guest.blockgraph import Node, look
 from migrate.guest.image import ImageInfo, describe
 from migrate.guest.nbd import BLOCK, BlockCache, NbdClient, NbdDisk
+from migrate.guest.nbdserver import Server
 from tests.guest.made import needs, run
 
 CONTENT = bytes(range(256)) * 1024 * 33  # 8.25 MiB
@@ -99,6 +101,66 @@ def test_hostile_replies(says: bytes, message: str) -> None:
     with pytest.raises(DiskError, match=message):
         client.read(0, 4)
     client.close()
+
+
+WRITABLE = HELLO + option_reply(3, struct.pack(">HQH", 0, len(CONTENT), 1 | 1 << 6)) + option_reply(1)
+DONE = struct.pack(">IIQ", 0x67446698, 0, 1)
+
+
+def test_writing_is_answered_or_an_error() -> None:
+    for does in ("write", "zeros", "flush"):
+        for says, message in (
+            (DONE, ""),
+            (struct.pack(">IIQ", 0x67446698, 28, 1), "cannot be written: No space left on device"),
+            (struct.pack(">IIQ", 0x67446698, 0, 7), "something else"),
+            (b"", "ended in the middle"),
+        ):
+            client = client_of(WRITABLE + says)
+            do = {"write": lambda c: c.write(5, b"ab"), "zeros": lambda c: c.write_zeros(5, 9), "flush": flush}[does]
+            if message:
+                with pytest.raises(DiskError, match=message):
+                    do(client)
+            else:
+                do(client)
+            client.close()
+
+
+def flush(client: NbdClient) -> None:
+    client.flush()
+
+
+def test_writing_beyond_the_end() -> None:
+    client = client_of(WRITABLE)
+    with pytest.raises(DiskError, match="outside of its"):
+        client.write(len(CONTENT) - 1, b"ab")
+    with pytest.raises(DiskError, match="outside of its"):
+        client.write_zeros(-1, 1)
+    client.close()
+    client = client_of(READY)
+    with pytest.raises(DiskError, match="the server cannot write zeros"):
+        client.write_zeros(0, 1)
+    client.close()
+
+
+def test_what_is_written_is_there(tmp_path: Path) -> None:
+    needs("qemu-nbd", "qemu-img")
+    run("qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "disk", f"{8 << 20}")
+    node = Node(format="qcow2", file=look(tmp_path / "disk"))
+    (tmp_path / "place").mkdir()
+    server = Server(node, "disk", tmp_path / "place", writable=True)
+    client = server.connect()
+    client.write(3, CONTENT[: 5 << 20])
+    client.write_zeros(1000, 70_000)
+    client.flush()
+    assert client.read(0, 1000) == bytes(3) + CONTENT[:997]
+    client.close()
+    assert server.wait(10) == 0
+    server.close()
+    wanted = bytearray(bytes(3) + CONTENT[: 5 << 20]).ljust(8 << 20, b"\0")
+    wanted[1000:71_000] = bytes(70_000)
+    disk = NbdDisk(describe(tmp_path / "disk"))
+    assert disk.read(0, disk.size) == wanted
+    disk.close()
 
 
 def test_beyond_the_end() -> None:
@@ -235,7 +297,7 @@ def test_one_that_does_not_listen_is_ended(image: ImageInfo, tmp_path: Path, mon
     (tmp_path / "bin" / "qemu-nbd").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     (tmp_path / "bin" / "qemu-nbd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr("migrate.guest.nbd.START_SECONDS", 0.3)
+    monkeypatch.setattr("migrate.guest.nbdserver.START_SECONDS", 0.3)
     with pytest.raises(DiskError, match="does not listen"):
         NbdDisk(image)
 

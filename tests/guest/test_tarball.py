@@ -170,6 +170,21 @@ def test_sparse_files(tmp_path: Path, option: str) -> None:
             assert guest.read("/etc/holes", limit) == content[:limit]
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5])
+def test_few_pieces_of_a_sparse_file(tmp_path: Path, count: int) -> None:
+    """A GNU header has places for four, and those that are not used are zeros."""
+    needs("tar")
+    (tmp_path / "etc").mkdir()
+    with (tmp_path / "etc" / "holes").open("wb") as sparse:
+        for place in range(count):
+            sparse.seek(place << 20)
+            sparse.write(b"%d." % place * 10)
+        sparse.truncate(8 << 20)
+    subprocess.run(["tar", "-cS", "--format=gnu", "-C", tmp_path, "-f", tmp_path / "s.tar", "etc"], check=True)
+    with open_guest([tmp_path / "s.tar"]) as guest:
+        assert guest.read("/etc/holes") == (tmp_path / "etc" / "holes").read_bytes()
+
+
 def test_the_other_way_to_write_attributes(tmp_path: Path) -> None:
     """As bsdtar does: LIBARCHIVE.xattr, the name percent-encoded and the value in base64."""
     pax = {"LIBARCHIVE.xattr.user.a%2fb": "AAECAw"}
@@ -263,11 +278,111 @@ def test_garbage_is_no_archive(tmp_path: Path) -> None:
         open_guest([path])
 
 
-def test_what_docker_save_writes_is_explained(tmp_path: Path) -> None:
-    path = tmp_path / "image.tar"
+def test_a_root_one_level_down_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as made:
-        Maker(made).add("manifest.json", content=b"[]")
-    with pytest.raises(NoSystemError, match="docker export"):
+        for name in ("./rootfs/etc/passwd", "./rootfs/usr/bin/true"):
+            Maker(made).add(name, content=b"x")
+    with pytest.raises(NoSystemError, match="the root is one level down, in rootfs/; give that directory itself"):
+        TarGuest(path)
+
+
+def test_a_name_that_looks_compressed(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as made:
+        Maker(made).add("BZhello", content=b"x")
+        Maker(made).add("etc/passwd", content=b"x")
+    with open_guest([path]) as guest:
+        assert guest.listdir("/") == ["BZhello", "etc"]
+
+
+def test_xz_in_several_streams_with_padding(tmp_path: Path) -> None:
+    """What `xz -dc` takes (The .xz File Format, 2.2), and garbage behind it, which it does not."""
+    whole = archive(tmp_path / "a.tar", file("etc/x", b"1" * 100_000)).read_bytes()
+    streams = lzma.compress(whole[:50_000]) + bytes(8) + lzma.compress(b"") + lzma.compress(whole[50_000:]) + bytes(4)
+    path = tmp_path / "a.tar.xz"
+    path.write_bytes(streams)
+    with open_guest([path]) as guest:
+        assert guest.read("/etc/x") == b"1" * 100_000
+    path.write_bytes(streams + b"garbage")
+    with pytest.raises(DiskError, match="compressed with xz and cannot be decompressed"):
+        open_guest([path])
+
+
+def test_xz_that_asks_for_too_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("migrate.guest.tarball._XZ_MEMORY", 1 << 20)
+    path = tmp_path / "a.tar.xz"
+    path.write_bytes(lzma.compress(archive(tmp_path / "a.tar").read_bytes()))
+    with pytest.raises(DiskError, match="Memory usage limit"):
+        TarGuest(path)
+
+
+def test_a_bomb_is_stopped_by_the_room_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = os.statvfs(tmp_path)
+    small = os.statvfs_result((4096, 4096, 1000, 1000, 1000, *tuple(status)[5:10]))
+    monkeypatch.setattr("migrate.guest.tarball.os.fstatvfs", lambda _file: small)
+    path = archive(tmp_path / "a.tar", file("etc/x", bytes(5 << 20)))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(
+        DiskError, match=r"unpacked it is larger than the 4096000 bytes that are free in .*; set TMPDIR"
+    ):
+        TarGuest(path)
+
+
+def test_names_take_no_more_memory_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("migrate.guest.tarindex.MAX_MEMORY", 1 << 20)
+    with open_guest([archive(tmp_path / "a.tar", *(file(f"etc/{number}") for number in range(1500)))]) as guest:
+        assert len(guest.listdir("/etc")) == 1500
+    deep = (file(f"{number}/" + "a/" * 1000, b"") for number in range(1))
+    with pytest.raises(DiskError, match="its names and attributes take more than 1 MiB of memory"):
+        open_guest([archive(tmp_path / "b.tar", *deep)])
+    attributes: dict[str, object] = {"pax_headers": {"SCHILY.xattr.user.a": "x" * (1 << 20)}}
+    with pytest.raises(DiskError, match="its names and attributes take more than 1 MiB of memory"):
+        open_guest([archive(tmp_path / "c.tar", ("etc/x", tarfile.REGTYPE, b"", attributes), form=tarfile.PAX_FORMAT)])
+
+
+def test_names_longer_than_any_path_are_problems(tmp_path: Path) -> None:
+    """A name of 64 KiB, one letter each: its directories' paths together would take 1 GiB."""
+    names = ["a/" * 32_000, "etc/" + "é" * 128, "etc/" + "n" * 255, "e/" * 2046 + "x"]
+    fields: dict[str, object] = {"linkname": "l" * 5000}
+    link = ("etc/link", tarfile.SYMTYPE, b"", fields)
+    with open_guest([archive(tmp_path / "a.tar", *(file(name) for name in names), link)]) as guest:
+        assert guest.listdir("/etc") == ["n" * 255]
+        assert guest.is_file("/" + names[-1])
+        assert [problem.path[:6] for problem in guest.problems] == ["/a/a/a", "/etc/é", "/etc/l"]
+        assert all(len(problem.path) <= 4096 for problem in guest.problems)
+
+
+def test_many_problems_are_told_in_one(tmp_path: Path) -> None:
+    with open_guest([archive(tmp_path / "a.tar", *(file(f"../{number}") for number in range(1200)))]) as guest:
+        assert len(guest.problems) == 1001
+        assert guest.problems[-1].why == "200 more of its entries could not be read"
+
+
+@pytest.mark.parametrize(
+    "map_",
+    [b"1\n0\n6000\n", b"99999999999\n", b"2\n0\n512\n0\n512\n", b"1\n0\n-5\n", b"x\n", b"1\n9\n9999999999999\n"],
+)
+def test_maps_of_holes_that_lie(tmp_path: Path, map_: bytes) -> None:
+    """A map (GNU 1.0) with more than the archive has would show what stands behind the file in the archive."""
+    pax = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "etc/x", "GNU.sparse.realsize": "6000"}
+    path = archive(
+        tmp_path / "a.tar",
+        ("etc/y", tarfile.REGTYPE, map_.ljust(512, b"\0") + bytes(512), {"pax_headers": pax}),
+        file("etc/z", b"SECRET" * 1000),
+        form=tarfile.PAX_FORMAT,
+    )
+    with pytest.raises(DiskError, match="read the archive"):
+        open_guest([path])
+
+
+def test_a_map_of_holes_without_end_takes_no_memory(tmp_path: Path) -> None:
+    pax = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "etc/x", "GNU.sparse.realsize": "6000"}
+    content = b"999999999\n" + b"0\n" * (20 << 19)
+    path = archive(
+        tmp_path / "a.tar", ("etc/y", tarfile.REGTYPE, content, {"pax_headers": pax}), form=tarfile.PAX_FORMAT
+    )
+    with pytest.raises(DiskError, match=r"claims \d+ bytes for itself"):
         open_guest([path])
 
 
