@@ -59,7 +59,7 @@ wanted=(python3 python3-venv python3-guestfs libguestfs-tools 'libguestfs-xfs?' 
 has_kernel || wanted+=('linux-image-amd64|linux-image-generic')
 if [ "$level" = test ]; then
     # What makes the disks that the readers are tested with.
-    wanted+=(util-linux xfsprogs dosfstools mtools ntfs-3g lvm2 btrfs-progs cryptsetup-bin mdadm)
+    wanted+=(util-linux xfsprogs dosfstools exfatprogs mtools ntfs-3g lvm2 btrfs-progs cryptsetup-bin mdadm)
     has_engine || wanted+=(docker.io 'docker-cli?')
     docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || wanted+=('docker-compose-v2|docker-compose?')
     command -v kubectl >/dev/null || wanted+=('kubernetes-client?')
