@@ -10,7 +10,7 @@ disk := .cache/shop.qcow2
 out := demo-out/shop
 shell_files := .ci/run scripts/*.sh examples/shop/build.sh examples/shop/recipe/*.sh examples/shop/files/usr/local/bin/orders-report
 
-.PHONY: help demo test disk setup engine lint clean
+.PHONY: help demo test disk setup engine lint bench clean
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name says; do printf '  make %-8s %s\n' "$$name" "$$says"; done
@@ -55,6 +55,9 @@ lint:  ## ruff, mypy, and shellcheck where it is installed.
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 	@if command -v shellcheck >/dev/null; then shellcheck --severity=warning $(shell_files); else for f in $(shell_files); do bash -n $$f; done; fi
+
+bench: setup  ## Time the readers against virt-inspector and the floor, on disks it builds (some minutes).
+	$(python) -m benchmarks $(BENCH_FLAGS)
 
 clean:  ## Remove what was made here, but for .venv.
 	rm -rf .cache demo-out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from migrate.join import join
 from migrate.output import File
 from migrate.plan.merge import Conflict, merge_plans
 from migrate.plan.model import Plan
-from migrate.plan.propose import propose
+from migrate.plan.propose import Chosen, propose
 from migrate.plan.store import check, dump, read_document, read_plan, render_plan
 from migrate.redact import Redactor
 from migrate.report import render_report
@@ -51,10 +51,10 @@ def redactor(facts: Facts) -> Redactor:
     return Redactor(facts.secrets, words)
 
 
-def analyze(facts: Facts, disks: Sequence[str], directory: Path) -> Analysis:
+def analyze(facts: Facts, chosen: Chosen, directory: Path) -> Analysis:
     """Return the analysis of a machine. `directory` may hold an earlier one, whose plan's edits are kept.
 
-    `disks` are the disks' paths as the plan names them. Raises PlanError where the plan.yaml that is there
+    `chosen` is what was opened, as the plan names it. Raises PlanError where the plan.yaml that is there
     cannot be read or is another machine's: it is never overwritten.
     """
     joined = join(facts)
@@ -63,7 +63,7 @@ def analyze(facts: Facts, disks: Sequence[str], directory: Path) -> Analysis:
     reader = found["source"].pop("reader")
     digest = "sha256:" + hashlib.sha256(encode(found)).hexdigest()
     found["source"]["reader"] = reader
-    proposed = propose(facts, joined, list(disks), digest)
+    proposed = propose(facts, joined, chosen, digest)
     proposed = msgspec.convert(redact.tree(msgspec.to_builtins(proposed)), Plan)
     text, plan, conflicts = _merged(directory, proposed)
     graph = redact.tree(node_link(build_graph(plan, joined)))

@@ -55,11 +55,13 @@ esac
 
 # Alternatives are written a|b: the first one that the distribution offers.
 wanted=(python3 python3-venv python3-guestfs libguestfs-tools 'libguestfs-xfs?' qemu-utils qemu-system-x86
-    e2fsprogs fdisk mmdebstrap debian-archive-keyring uidmap make zstd)
+    e2fsprogs fdisk util-linux mmdebstrap debian-archive-keyring uidmap make zstd)
 has_kernel || wanted+=('linux-image-amd64|linux-image-generic')
 if [ "$level" = test ]; then
     # What makes the disks that the readers are tested with.
-    wanted+=(util-linux xfsprogs dosfstools exfatprogs mtools ntfs-3g lvm2 btrfs-progs cryptsetup-bin mdadm)
+    wanted+=(xfsprogs dosfstools exfatprogs mtools ntfs-3g lvm2 btrfs-progs cryptsetup-bin mdadm parted rpm)
+    # nbdcopy, for the floor that benchmarks/ measures.
+    wanted+=('libnbd-bin?')
     has_engine || wanted+=(docker.io 'docker-cli?')
     docker compose version >/dev/null 2>&1 || command -v docker-compose >/dev/null || wanted+=('docker-compose-v2|docker-compose?')
     command -v kubectl >/dev/null || wanted+=('kubernetes-client?')

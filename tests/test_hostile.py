@@ -16,6 +16,7 @@ from migrate import analysis
 from migrate import generate as generator
 from migrate.guest.directory import DirectoryGuest
 from migrate.output import write
+from migrate.plan.propose import Chosen
 
 SECRET = "hunter2-Grüße-4711"
 UNIT = (
@@ -63,7 +64,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     with DirectoryGuest(root) as guest:
         facts = analysis.find(guest)
-        result = analysis.analyze(facts, ["evil\n.qcow2"], out)
+        result = analysis.analyze(facts, Chosen(("evil\n.qcow2",)), out)
         write(result.files, out, "analyze")
         generator.write(generator.generate(result.plan, guest, facts.secrets), out)
     return out

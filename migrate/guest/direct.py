@@ -12,6 +12,7 @@ libguestfs that `Mounter` makes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -22,6 +23,7 @@ from migrate.guest.devices import NO_FILES
 from migrate.guest.handle import Handle, Stat, StatVfs
 from migrate.guest.image import ImageInfo, notes_of, source_of
 from migrate.guest.inprocess import Found, InProcess, Read
+from migrate.guest.lvm import Member, find_volumes
 from migrate.guest.mounts import Mounter
 from migrate.guest.nbd import NbdDisk
 from migrate.guest.partitions import Partition, find_partitions
@@ -83,7 +85,17 @@ class DirectHandle:
             yield _Device(name, within, part.size, number, part, found)
 
     def _assemble(self) -> list[str]:
-        return []
+        """Add the logical volumes on all physical ones; return their names."""
+        members = [
+            Member(name=each.name, read=each.read, size=each.size)
+            for each in self._devices.values()
+            if each.found is not None and each.found.type == "LVM2_member"
+        ]
+        volumes = find_volumes(members) if members else []
+        for volume in volumes:
+            found = examine(volume.read, volume.size, volume.device, no_files=False)
+            self._devices[volume.device] = _Device(volume.device, volume.read, volume.size, None, None, found)
+        return [volume.device for volume in volumes]
 
     # ------------------------------------------------------------ devices
 
@@ -94,10 +106,6 @@ class DirectHandle:
     def list_disk_labels(self) -> dict[str, str]:
         """Return the disks by their labels, which are their names."""
         return {_disk_name(number): _disk_name(number) for number in range(len(self._disks))}
-
-    def list_devices(self) -> list[str]:
-        """Return the disks."""
-        return [_disk_name(number) for number in range(len(self._disks))]
 
     def list_partitions(self) -> list[str]:
         """Return the partitions."""
@@ -111,17 +119,14 @@ class DirectHandle:
         """Return the logical volumes."""
         return self._volumes
 
-    def part_to_dev(self, partition: str) -> str:
-        """Return the disk that a partition is on."""
-        disk = self._devices[partition].disk
-        if disk is None:
-            raise RuntimeError("no partition")
-        return _disk_name(disk)
+    def vgs(self) -> list[str]:
+        """Return no volume group: of none is anything missing, or the disks would have been refused."""
+        return []
 
-    def part_to_partnum(self, partition: str) -> int:
-        """Return a partition's number."""
-        found = self._devices[partition].partition
-        return 0 if found is None else found.number
+    def vfs_label(self, mountable: str) -> str:
+        """Return the label of a file system."""
+        found = self._devices[mountable].found
+        return "" if found is None else found.label
 
     def blockdev_getsize64(self, device: str) -> int:
         """Return a device's size in bytes."""
@@ -146,8 +151,8 @@ class DirectHandle:
         prefix = "" if mountpoint == "/" else mountpoint
         known = [] if self._tree is None or not prefix else self._tree.walk()
         kept = [each for each in known if each.path != mountpoint and not each.path.startswith(f"{prefix}/")]
-        moved = [msgspec.structs.replace(each, path=(prefix + each.path).rstrip("/") or "/") for each in entries]
-        self._tree = Tree([*kept, *(moved if prefix else entries)])
+        moved = (msgspec.structs.replace(each, path=(prefix + each.path).rstrip("/") or "/") for each in entries)
+        self._tree = Tree(itertools.chain(kept, moved if prefix else entries))
         self._mounted[mountpoint] = mounted
 
     def _open(self, name: str) -> tuple[InProcess, list[Entry]]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Never
 
 from migrate.errors import GuestFileError
+from migrate.guest.crc32c import crc32c
 from migrate.guest.directory import KINDS
 from migrate.guest.extattr import Raw, inline_data, parse_block, parse_inline, visible
 from migrate.guest.extinode import Inode, device_of, mtime_of
@@ -25,12 +26,11 @@ from migrate.guest.extsuper import (
     METADATA_CSUM,
     OFFSET,
     Superblock,
-    crc32c,
     parse_superblock,
 )
 from migrate.guest.inprocess import DamagedError, Read, Usage
 from migrate.guest.protocol import Entry
-from migrate.guest.tree import decode, encode, join
+from migrate.guest.tree import decode, encode, shared
 from migrate.text import show
 
 ROOT = 2
@@ -38,6 +38,13 @@ PIECE = 1 << 20
 _INDEX, _EXTENTS, _INLINE, _HUGE = 0x1000, 0x80000, 0x10000000, 0x40000
 _REFUSED = 0x4 | 0x800 | 0x200000 | 0x40000000  # compressed, encrypted, an attribute's value, case-insensitive
 _MAX_DEPTH = 5
+# Of an inode's first 128 bytes (inodes.rst), and of the further ones: a reading of each that is made once, not
+# looked up by its format each time.
+_FIXED = struct.Struct("<HHI16xHHII4x60s4xII4x4H4x").unpack_from
+_EXTRA = struct.Struct("<HH").unpack_from
+_NAME = struct.Struct("<IHB").unpack_from
+_NUMBER = struct.Struct("<I").pack
+_NO_SUM = bytes(2)
 
 
 class Ext:
@@ -99,10 +106,7 @@ class Ext:
         group, index = divmod(number - 1, sb.group_inodes)
         raw = self._read(self._tables[group] * sb.block_size + index * sb.inode_size, sb.inode_size)
         seed = self._check(number, raw)
-        mode, uid, size = struct.unpack_from("<HHI", raw)
-        gid, links, low, flags = struct.unpack_from("<HHII", raw, 0x18)
-        acl, size_high = struct.unpack_from("<II", raw, 0x68)
-        high, acl_high, uid_high, gid_high = struct.unpack_from("<HHHH", raw, 0x74)
+        mode, uid, size, gid, links, low, flags, map_, acl, size_high, high, acl_high, uid_high, gid_high = _FIXED(raw)
         if not links or stat.S_IFMT(mode) not in KINDS or flags & _REFUSED:
             self._fail(f"inode {number} is of a kind that is not read here, or damaged")
         if stat.S_ISREG(mode) or sb.incompat & LARGE_DIRECTORY:
@@ -124,7 +128,7 @@ class Ext:
             links=links,
             sectors=low,
             flags=flags,
-            block=raw[0x28:0x64],
+            block=map_,
             attributes=self._attributes(number, raw, block),
             has_block=bool(block),
             seed=seed,
@@ -136,25 +140,24 @@ class Ext:
         Returns what the checksums of its blocks start from; 0 where there are none.
         """
         sb = self.superblock
-        extra = struct.unpack_from("<H", raw, 0x80)[0] if len(raw) > 128 else 0
+        extra, high = _EXTRA(raw, 0x80) if len(raw) > 128 else (0, 0)
         if extra % 4 or 128 + extra > len(raw):
             self._fail(f"inode {number} is damaged")
         if not sb.ro_compat & METADATA_CSUM:
             return 0
-        (wanted,) = struct.unpack_from("<H", raw, 0x7C)
-        content = raw[:0x7C] + bytes(2) + raw[0x7E:]
-        mask = 0xFFFF
+        seed = crc32c(_NUMBER(number) + raw[0x64:0x68], sb.seed)
+        low = raw[0x7C] | raw[0x7D] << 8
         if extra >= 4:
-            wanted |= struct.unpack_from("<H", raw, 0x82)[0] << 16
-            content = content[:0x82] + bytes(2) + content[0x84:]
-            mask = 0xFFFFFFFF
-        seed = crc32c(struct.pack("<I", number) + raw[0x64:0x68], sb.seed)
-        if crc32c(content, seed) & mask != wanted:
+            content, mask = [raw[:0x7C], _NO_SUM, raw[0x7E:0x82], _NO_SUM, raw[0x84:]], 0xFFFFFFFF
+            low |= high << 16
+        else:
+            content, mask = [raw[:0x7C], _NO_SUM, raw[0x7E:]], 0xFFFF
+        if crc32c(b"".join(content), seed) & mask != low:
             self._fail(f"inode {number} is damaged (its checksum is wrong)")
         return seed
 
     def _attributes(self, number: int, raw: bytes, block: int) -> Raw:
-        extra = struct.unpack_from("<H", raw, 0x80)[0] if len(raw) > 128 else 0
+        extra = _EXTRA(raw, 0x80)[0] if len(raw) > 128 else 0
         if not extra and not block:
             return {}
         try:
@@ -316,7 +319,7 @@ class Ext:
         while at < len(block):
             if at + 8 > len(block):
                 self._fail(f"the directory of inode {inode.number} is damaged")
-            number, length, name_length = struct.unpack_from("<IHB", block, at)
+            number, length, name_length = _NAME(block, at)
             if length % 4 or length < (8 + name_length + 3) // 4 * 4 or length < 12 or at + length > len(block):
                 self._fail(f"the directory of inode {inode.number} is damaged")
             if number:
@@ -332,9 +335,10 @@ class Ext:
         todo, seen = [("/", top)], {ROOT}
         while todo:
             path, directory = todo.pop()
+            above = path.rstrip("/")
             for name, number in sorted(self.names(directory).items()):
                 inode = self.inode(number)
-                full = join(path, decode(name))
+                full = f"{above}/{name.decode('utf-8', 'surrogateescape')}"
                 if stat.S_ISDIR(inode.mode):
                     if number in seen:
                         self._fail(f"the directory of inode {number} is in two places")
@@ -347,7 +351,7 @@ class Ext:
         target = decode(self._target(inode)) if kind == "symlink" else ""
         is_file = kind == "file"
         try:
-            xattrs = visible(inode.attributes)
+            xattrs = visible(inode.attributes) if inode.attributes else ()
         except ValueError as error:
             self._fail(f"{path}: {error}")
         allocated = inode.sectors * 512
@@ -356,16 +360,16 @@ class Ext:
         return Entry(
             path=path,
             kind=kind,
-            mode=stat.S_IMODE(inode.mode),
-            uid=inode.uid,
-            gid=inode.gid,
-            size=inode.size if is_file else len(encode(target)),
-            mtime=inode.mtime,
+            mode=shared(stat.S_IMODE(inode.mode)),
+            uid=shared(inode.uid),
+            gid=shared(inode.gid),
+            size=shared(inode.size if is_file else len(encode(target))),
+            mtime=shared(inode.mtime),
             target=target,
             device=device_of(inode.block) if kind in {"char", "block"} else (0, 0),
             inode=(self._device, inode.number),
             links=1 if kind == "directory" else inode.links,
-            allocated=allocated if is_file else 0,
+            allocated=shared(allocated) if is_file else 0,
             xattrs=xattrs,
         )
 

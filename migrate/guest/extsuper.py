@@ -6,13 +6,13 @@ libblkid/src/superblocks/ext.c; the file system's size: linux, fs/ext4/super.c, 
 
 from __future__ import annotations
 
-import re
 import struct
 import uuid
 
 import msgspec
 
-from migrate.guest.inprocess import Found, Read
+from migrate.guest.crc32c import crc32c
+from migrate.guest.inprocess import Found, Read, is_plain
 
 OFFSET = 1024
 LENGTH = 1024
@@ -28,31 +28,6 @@ HUGE_FILE, METADATA_CSUM = 0x8, 0x400
 # quota, metadata checksums, projects
 _RO_COMPAT = 0x1 | 0x2 | 0x4 | HUGE_FILE | 0x10 | 0x20 | 0x40 | 0x100 | METADATA_CSUM | 0x2000
 _HAS_JOURNAL, _SPARSE_SUPER2 = 0x4, 0x200
-_PLAIN = re.compile(r"[A-Za-z0-9._/+:-]*")
-
-
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for number in range(256):
-        for _ in range(8):
-            number = (number >> 1) ^ (0x82F63B78 if number & 1 else 0)
-        table.append(number)
-    return tuple(table)
-
-
-_CRC = _crc_table()
-
-
-def crc32c(data: bytes, crc: int = 0xFFFFFFFF) -> int:
-    """Return the Castagnoli checksum as ext4 uses it: not inverted at the end.
-
-    >>> hex(crc32c(b"123456789") ^ 0xFFFFFFFF)
-    '0xe3069283'
-    """
-    table = _CRC
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    return crc
 
 
 class Superblock(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +169,7 @@ def _why_not_state(
         return "it holds files that were being deleted, which a mount cleans up"
     if creator or revision != 1 or journal_device or flags & 4:
         return "it was made in a way that is not usual (another system, an old revision or an external journal)"
-    if _PLAIN.fullmatch(label.decode("latin-1")) is None:
+    if not is_plain(label.decode("latin-1")):
         return "its label has characters that are not plain"
     return ""
 

@@ -6,12 +6,11 @@ fs/fat/inode.c (fat_read_bpb, fat_fill_super). The volume's dirty flag changes n
 
 from __future__ import annotations
 
-import re
 import struct
 
 import msgspec
 
-from migrate.guest.inprocess import Found, Read
+from migrate.guest.inprocess import Found, Read, is_plain
 from migrate.guest.tree import decode
 
 LENGTH = 512
@@ -20,7 +19,6 @@ VOLUME, DIRECTORY, LONG_NAME = 0x08, 0x10, 0x0F
 _NAMES = ((0x52, b"MSWIN"), (0x52, b"FAT32   "), (0x36, b"MSDOS"), (0x36, b"FAT16   "), (0x36, b"FAT12   "),
           (0x36, b"FAT     "))  # fmt: skip
 _BITLOCKER_TO_GO = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")  # at 424, behind a FAT that shows a reader
-_PLAIN = re.compile(rb"[A-Za-z0-9._/+:-]*")
 _MOST_CHAINED = 99  # clusters of the root that libblkid looks for a label in
 
 
@@ -133,7 +131,7 @@ def probe(read: Read, size: int) -> Found | None:
     if not why and boot.size > size:
         why = f"the file system is {boot.size} bytes long, and its device {size}"
     label = b"" if why else find_label(read, boot)
-    if _PLAIN.fullmatch(label) is None:
+    if not is_plain(label.decode("latin-1")):
         why = why or "its label has characters that are not plain"
     return Found(type="vfat", uuid=boot.serial, label=decode(label), why_not=why)
 

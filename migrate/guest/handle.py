@@ -59,17 +59,24 @@ class Subvolume(TypedDict):
 class Handle(Protocol):
     """A launched appliance."""
 
+    def version(self) -> dict[str, int | str]: ...  # noqa: D102
     def is_ready(self) -> int: ...  # noqa: D102
     def user_cancel(self) -> None: ...  # noqa: D102
     def list_disk_labels(self) -> dict[str, str]: ...  # noqa: D102
-    def list_devices(self) -> list[str]: ...  # noqa: D102
     def list_partitions(self) -> list[str]: ...  # noqa: D102
     def list_md_devices(self) -> list[str]: ...  # noqa: D102
     def lvs(self) -> list[str]: ...  # noqa: D102
     def blkid(self, device: str) -> dict[str, str]: ...  # noqa: D102
+    def vfs_label(self, mountable: str) -> str: ...  # noqa: D102
     def blockdev_getsize64(self, device: str) -> int: ...  # noqa: D102
-    def part_to_dev(self, partition: str) -> str: ...  # noqa: D102
-    def part_to_partnum(self, partition: str) -> int: ...  # noqa: D102
+    def md_detail(self, md: str) -> dict[str, str]: ...  # noqa: D102
+    def vgs(self) -> list[str]: ...  # noqa: D102
+    def vgpvuuids(self, vgname: str) -> list[str]: ...  # noqa: D102
+    def lvm_scan(self, activate: bool) -> None: ...  # noqa: D102
+    def cryptsetup_open(  # noqa: D102
+        self, device: str, key: str, mapname: str, readonly: bool | None = None, crypttype: str | None = None
+    ) -> None: ...
+    def pread_device(self, device: str, count: int, offset: int) -> bytes: ...  # noqa: D102
     def mount_options(self, options: str, mountable: str, mountpoint: str) -> None: ...  # noqa: D102
     def umount_all(self) -> None: ...  # noqa: D102
     def statvfs(self, path: str) -> StatVfs: ...  # noqa: D102

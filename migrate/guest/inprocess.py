@@ -6,6 +6,7 @@ through a `Read` and nothing else, and give exactly what a mount gives, or Damag
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -33,6 +34,18 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     uuid: str = ""
     label: str = ""
     why_not: str = ""
+
+
+_PLAIN_LABEL = re.compile(r"(?! )[ -~]*(?<! )")
+
+
+def is_plain(label: str) -> bool:
+    """Tell whether a label is printed by every tool as it is: printable ASCII, with no space at either end.
+
+    >>> is_plain("EFI System"), is_plain(""), is_plain(" x"), is_plain("ä")
+    (True, True, False, False)
+    """
+    return _PLAIN_LABEL.fullmatch(label) is not None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

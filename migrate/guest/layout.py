@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 import msgspec
 
 from migrate.errors import NoSystemError, UsageError
+from migrate.guest.crypttab import Mapping
 from migrate.guest.fstab import BadLine, KernelDisk, Line, Tag, Volume, parse_device
 from migrate.guest.protocol import Problem
 from migrate.guest.root import SIGNS, is_root, is_windows
@@ -26,7 +28,6 @@ _NOT_ON_DISK = frozenset({
 })  # fmt: skip
 _REMOVABLE = re.compile(r"/dev/(?:cdrom|cdrw|dvd|sr\d|scd\d|fd\d|floppy)\S*")
 _UNMOUNTABLE = {
-    "crypto_LUKS": "it is encrypted (LUKS), and no key was given",
     "BitLocker": "it is encrypted (BitLocker)",
     "LVM2_member": "it belongs to an LVM volume group of which not all disks were given",
     "linux_raid_member": "it belongs to a RAID of which not all disks were given",
@@ -37,8 +38,12 @@ _UNMOUNTABLE = {
     "VMFS": "it holds VMFS, the file system of a hypervisor",
     "VMFS_volume_member": "it holds VMFS, the file system of a hypervisor",
 }
+LUKS = "crypto_LUKS"
+"""What blkid(8) calls a volume that cryptsetup(8) opens."""
+
 NO_FILES = frozenset({"swap", "suspend", "swsuspend", "jbd", "xfs_external_log", ""})
 _NEVER_ROOT = frozenset({"vfat", "msdos", "exfat", "iso9660", "udf", "minix", "hfs", "hfsplus"})
+_MAPPER = "/dev/mapper/"
 _SNAPSHOTS = re.compile(r"\.?snapshots?|timeshift(?:-btrfs)?")
 
 
@@ -48,7 +53,9 @@ class FileSystemSeen(msgspec.Struct, frozen=True, kw_only=True):
     `device` is the appliance's name of it, and `subvolume` a btrfs subvolume's path from the top of the file
     system, or `/` for the top itself; empty is what a mount without options shows.
     `disk` counts the disks given, from 0, and `partition` from 1 (0: not partitioned); None where the device
-    spans disks (LVM, RAID). `bytes` is the device's size.
+    spans disks (LVM, RAID). `bytes` is the device's size. `raid` is a RAID's own name (`0` of /dev/md0, `boot` of
+    /dev/md/boot): its number is given out anew at each start. `holder` is the encrypted device that this one is the
+    content of. `why_not` says why it cannot be read, where more is known of that than its type.
     """
 
     device: str
@@ -61,6 +68,9 @@ class FileSystemSeen(msgspec.Struct, frozen=True, kw_only=True):
     disk: int | None = None
     partition: int = 0
     bytes: int = 0
+    raid: str = ""
+    holder: FileSystemSeen | None = None
+    why_not: str = ""
 
     @property
     def name(self) -> str:
@@ -72,6 +82,11 @@ def why_not_mountable(seen: FileSystemSeen) -> str | None:
     """Return why a device cannot be read, or None where it can be, or holds no files in the first place."""
     if seen.type == "unknown":
         return "what is on it is not known: no file system was recognised"
+    if seen.why_not:
+        return seen.why_not
+    if seen.type == LUKS:
+        option = f"--key {show(seen.uuid or seen.device)}:file:FILENAME"
+        return f"it is encrypted (LUKS), and no key was given; keep its passphrase in a file, and give {option}"
     return _UNMOUNTABLE.get(seen.type)
 
 
@@ -120,17 +135,28 @@ def choose_root(
         raise _no_system(candidates, problems)
     chosen = roots[0]
     if wanted is not None:
-        matching = [seen for seen in roots if wanted in {seen.name, seen.device, seen.uuid, seen.label}]
+        matching = [seen for seen in roots if wanted in _names(seen)]
         if not matching:
             names = ", ".join(show(seen.name) for seen in roots)
             raise UsageError("read the root asked for", f"{show(wanted)} is none; the roots here: {names}")
         chosen = matching[0]
+    read = show(chosen.name)
     others = [
-        Problem(path=seen.name, why="another root of a system; read it with its name as --root")
+        Problem(path=seen.name, why=f"another root of a system, beside {read}, which was read; {_with(seen)}")
         for seen in roots
         if seen is not chosen
     ]
     return chosen, others
+
+
+def _with(seen: FileSystemSeen) -> str:
+    return f"read it with --root {shlex.quote(show(seen.name))}"
+
+
+def _names(seen: FileSystemSeen) -> set[str]:
+    """Return what `--root` may call a root; an encrypted device is as good as its content."""
+    held = {seen.holder.device, seen.holder.uuid} if seen.holder is not None else set()
+    return {seen.name, seen.device, seen.uuid, seen.label, *held} - {""}
 
 
 def _rank(candidate: Candidate) -> int:
@@ -157,9 +183,16 @@ class PlannedMount(msgspec.Struct, frozen=True):
 
 
 def plan_mounts(
-    lines: Sequence[Line], bad: Sequence[BadLine], every: Sequence[FileSystemSeen], root: FileSystemSeen
+    lines: Sequence[Line],
+    bad: Sequence[BadLine],
+    every: Sequence[FileSystemSeen],
+    root: FileSystemSeen,
+    mappings: Sequence[Mapping] = (),
 ) -> tuple[list[PlannedMount], list[Problem]]:
-    """Return what fstab mounts below the root, parents first, and what of it cannot be."""
+    """Return what fstab mounts below the root, parents first, and what of it cannot be.
+
+    `mappings` are the lines of crypttab, which say what `/dev/mapper/NAME` is.
+    """
     problems = [Problem(path="/etc/fstab", why=f"line {line.number} is passed over: {line.why}") for line in bad]
     order = disk_order(lines, every, root)
     planned: dict[str, PlannedMount] = {}
@@ -168,7 +201,7 @@ def plan_mounts(
         if mountpoint == "/" or not line.mountpoint.startswith("/") or _passed_over(line):
             continue
         why = _why_not_followed(line, mountpoint)
-        seen = find_device(line.device, every, order) if why is None else None
+        seen = find_device(line.device, every, order, mappings) if why is None else None
         if why is None and seen is None:
             why = f"{show(line.device)} is mounted there, and is on no disk given; give all disks of the machine"
         elif why is None and seen is not None:
@@ -226,14 +259,18 @@ def disk_order(lines: Sequence[Line], every: Sequence[FileSystemSeen], root: Fil
     if isinstance(at_root, KernelDisk) and root.disk is not None:
         return {at_root.disk: root.disk, root.disk: at_root.disk} if at_root.disk != root.disk else {}
     numbers = sorted({device.disk for device in named.values() if isinstance(device, KernelDisk)})
-    there = sorted({seen.disk for seen in every if seen.disk is not None})
+    there = sorted({on.disk for seen in every if (on := seen.holder or seen).disk is not None})
     if numbers and len(numbers) == len(there) and not set(numbers) <= set(there):
         return dict(zip(numbers, there, strict=True))
     return {}
 
 
-def find_device(spec: str, every: Sequence[FileSystemSeen], order: dict[int, int]) -> FileSystemSeen | None:
+def find_device(
+    spec: str, every: Sequence[FileSystemSeen], order: dict[int, int], mappings: Sequence[Mapping] = ()
+) -> FileSystemSeen | None:
     """Return the file system that a device field of fstab names, whatever the guest's kernel called its disks."""
+    if spec.startswith(_MAPPER) and (opened := _opened_as(spec, every, order, mappings)) is not None:
+        return opened
     device = parse_device(spec)
     whole = [seen for seen in every if not seen.subvolume]
     if isinstance(device, Tag):
@@ -249,6 +286,19 @@ def find_device(spec: str, every: Sequence[FileSystemSeen], order: dict[int, int
     return _by_other_name(device.path, whole)
 
 
+def _opened_as(
+    spec: str, every: Sequence[FileSystemSeen], order: dict[int, int], mappings: Sequence[Mapping]
+) -> FileSystemSeen | None:
+    """Return what an encrypted volume holds, by its name in crypttab or by UUID; the volume itself where it is shut."""
+    name = spec.removeprefix(_MAPPER)
+    held = {seen.holder or seen: seen for seen in every if seen.holder is not None or seen.type == LUKS}
+    where = next((mapping.device for mapping in mappings if mapping.name == name), None)
+    if where is None and name.startswith("luks-"):  # as anaconda and systemd-gpt-auto-generator(8) call them
+        where = f"UUID={name.removeprefix('luks-')}"
+    holder = None if where is None else find_device(where, list(held), order)
+    return None if holder is None else held[holder]
+
+
 def _folded(value: str, exact: bool) -> str:
     return value if exact else value.lower()
 
@@ -257,8 +307,9 @@ def _by_other_name(path: str, whole: Sequence[FileSystemSeen]) -> FileSystemSeen
     """Return what a name means that says nothing by itself, where there is only one thing it can mean."""
     same = next((seen for seen in whole if seen.device == path), None)
     raids = [seen for seen in whole if seen.device.startswith("/dev/md")]
-    if same is None and path.startswith("/dev/md") and len(raids) == 1:
-        return raids[0]  # its number is given out anew at each start
+    if path.startswith("/dev/md"):
+        name = re.sub(r"/dev/md(?:/md|/|_d|_)?", "", path)
+        return next((seen for seen in raids if seen.raid == name), same or (raids[0] if len(raids) == 1 else None))
     match = re.fullmatch(r"/dev/disk/by-(?:id|path)/(?!dm-|md-|lvm-).+?(?:-part(\d{1,3}))?", path, re.ASCII)
     if same is None and match and {seen.disk for seen in whole} <= {0, None}:
         return next((seen for seen in whole if (seen.disk, seen.partition) == (0, int(match[1] or 0))), None)

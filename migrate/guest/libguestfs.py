@@ -25,10 +25,13 @@ from migrate.guest import appliance
 from migrate.guest.bulk import Fetch, plan_fetches, wanted_files
 from migrate.guest.handle import BINDING_ERRORS, Handle, must_live, reason
 from migrate.guest.image import ImageInfo, make_overlay, notes_of, source_of
+from migrate.guest.kept import LARGEST, Kept
+from migrate.guest.keys import Key
+from migrate.guest.leftovers import private_place
 from migrate.guest.mounts import Mounter
 from migrate.guest.progress import Notify, Progress, silent
 from migrate.guest.protocol import Entry
-from migrate.guest.spool import private_directory, reopened, spool
+from migrate.guest.spool import reopened, spool
 from migrate.guest.sweep import Sweep, tar_pattern
 from migrate.guest.tarindex import TarIndex
 from migrate.guest.tree import Tree, TreeGuest
@@ -39,6 +42,11 @@ if TYPE_CHECKING:
 
 PIECE = 2 << 20
 """How much is read in one call: a message of the library holds less than 4 MiB (guestfs(3), pread)."""
+
+
+_PAGE = 4096
+_KEY_MEMORY = 2048
+"""MiB for the appliance that opens a LUKS2 volume: its Argon2 takes up to 1 GiB (cryptsetup(8), --pbkdf-memory)."""
 
 
 def version() -> str | None:
@@ -65,10 +73,15 @@ def _new_handle() -> guestfs.GuestFS:
 
 
 class _Machine:
-    """The launched appliance of one machine's disks."""
+    """The launched appliance of one machine's disks; `memory` is what it gets, in MiB, if it needs more than usual.
 
-    def __init__(self, disks: Sequence[ImageInfo], notify: Notify, progress: Progress) -> None:
+    `servers` are what serves it those disks that cannot be said by a name; they must outlive it.
+    """
+
+    def __init__(self, disks: Sequence[ImageInfo], notify: Notify, progress: Progress, memory: int = 0) -> None:
         self._disks = disks
+        self._memory = memory
+        self.servers = contextlib.ExitStack()
         self.labels = [_label(number) for number in range(len(disks))]
         emulate = appliance.needs_emulation(notify)
         progress("starting the appliance")
@@ -86,11 +99,15 @@ class _Machine:
 
     def _launch(self, *, emulate: bool, log: Callable[[str], object] | None = None) -> guestfs.GuestFS:
         # The overlays' names are removed as soon as qemu has them open; so they are gone however it ends.
-        with private_directory() as place:
+        with private_place() as place, contextlib.ExitStack() as servers:
             handle = _new_handle()
             try:
                 handle.set_autosync(False)
                 handle.set_network(False)
+                if "LIBGUESTFS_TMPDIR" not in os.environ:
+                    handle.set_tmpdir(place)  # used until it is launched; a killed process would leave it there
+                if self._memory and "LIBGUESTFS_MEMSIZE" not in os.environ:
+                    handle.set_memsize(self._memory)
                 if "LIBGUESTFS_BACKEND" not in os.environ:
                     handle.set_backend("direct")
                 if emulate:
@@ -100,12 +117,13 @@ class _Machine:
                     handle.set_event_callback(lambda _event, _id, text, _numbers: log(text), _events())
                 for disk, label in zip(self._disks, self.labels, strict=True):
                     overlay = Path(place) / f"{label}.qcow2"
-                    make_overlay(disk, overlay)
+                    make_overlay(disk, overlay, servers)
                     handle.add_drive_opts(str(overlay), format="qcow2", label=label, cachemode="unsafe")
                 handle.launch()
             except BaseException:
                 handle.close()
                 raise
+            self.servers = servers.pop_all()
             return handle
 
     def _failed(self) -> DiskError:
@@ -119,6 +137,7 @@ class _Machine:
         error: BaseException | None = None
         try:
             self._launch(emulate=True, log=lines.append).close()
+            self.servers.close()
         except BINDING_ERRORS as again:
             error = again
         said = [line for text in lines for line in text.splitlines() if _is_reason(line)]
@@ -154,23 +173,33 @@ def _label(number: int) -> str:
 class GuestfsGuest(TreeGuest):
     """The disks of one machine, mounted together in an appliance.
 
-    `root` is the device, UUID or label of the root to read where there are several. Raises DiskError where the
-    appliance cannot be started, NoSystemError where no root is found, and UsageError where `root` is none.
+    `root` is the device, UUID or label of the root to read where there are several; `keys` open what is encrypted.
+    Raises DiskError where the appliance cannot be started, NoSystemError where no root is found, and UsageError
+    where `root` is none.
     """
 
     def __init__(
-        self, disks: Sequence[ImageInfo], root: str | None, notify: Notify, progress: Progress = silent
+        self,
+        disks: Sequence[ImageInfo],
+        root: str | None,
+        notify: Notify,
+        progress: Progress = silent,
+        *,
+        keys: Sequence[Key] = (),
     ) -> None:
         self._machine: guestfs.GuestFS | None = None
+        self._servers = contextlib.ExitStack()
         self._odd: list[TarIndex] = []
         self._archives: list[TarIndex] = []
         self._fetched: dict[str, TarIndex] = {}
+        self._kept = Kept()
         self._progress = progress
         with contextlib.ExitStack() as stack:
-            machine = _Machine(disks, notify, progress)
+            machine = _Machine(disks, notify, progress, _KEY_MEMORY if keys else 0)
+            stack.callback(machine.servers.close)
             stack.callback(_close, machine.handle)
             handle: Handle = machine.handle
-            mounted = Mounter(handle, machine.labels, progress).mount(root)
+            mounted = Mounter(handle, machine.labels, progress, keys, by_kernel=True).mount(root)
             sweep = Sweep(handle, progress, mounted.hidden)
             stack.callback(_close_all, sweep.odd)
             try:
@@ -180,7 +209,7 @@ class GuestfsGuest(TreeGuest):
             notes = notes_of(disks)
             source = source_of(disks, mounted.filesystems, "guestfs")
             super().__init__(tree, source, [*notes, *mounted.problems, *sweep.problems])
-            self._machine, self._odd = machine.handle, sweep.odd
+            self._machine, self._servers, self._odd = machine.handle, machine.servers, sweep.odd
             stack.pop_all()
 
     def close(self) -> None:
@@ -188,8 +217,10 @@ class GuestfsGuest(TreeGuest):
         if self._machine is not None:
             _close(self._machine)
             self._machine = None
+        self._servers.close()
         _close_all([*self._odd, *self._archives])
         self._odd, self._archives, self._fetched = [], [], {}
+        self._kept.clear()
         super().close()
 
     def _index_of(self, path: str) -> TarIndex | None:
@@ -203,14 +234,27 @@ class GuestfsGuest(TreeGuest):
             if index is not None:
                 yield from index.pieces(entry.path, length)
             else:
-                yield from self._from_disk(entry.path, length)
+                yield from self._from_disk(entry, length)
         except (OSError, *BINDING_ERRORS) as error:
             if self._machine is not None:
                 must_live(self._machine, error)
             raise GuestFileError(f"read {show(entry.path)}", reason(error)) from error
 
-    def _from_disk(self, path: str, length: int) -> Iterator[bytes]:
-        """Read with pread: 0.8 ms a call, where download and read_file take 140 ms each (libguestfs 1.48)."""
+    def _from_disk(self, entry: Entry, length: int) -> Iterator[bytes]:
+        """Read with pread: 0.4 ms a call and more, where download and read_file take 140 ms each (libguestfs 1.48).
+
+        A few bytes cost as much as a page, and are mostly followed by a wish for the rest.
+        """
+        if length <= LARGEST:
+            start = self._kept.get(entry.path, length)
+            if start is None:
+                start = b"".join(self._read(entry.path, max(length, min(entry.size, _PAGE))))
+                self._kept.put(entry.path, start)
+            yield start[:length]
+        else:
+            yield from self._read(entry.path, length)
+
+    def _read(self, path: str, length: int) -> Iterator[bytes]:
         at = 0
         while at < length and self._machine is not None:
             piece = self._machine.pread(path, min(PIECE, length - at), at)

@@ -13,9 +13,11 @@ import msgspec
 
 from migrate.errors import NoSystemError
 from migrate.guest.btrfs import TOP, Subvolumes, candidates, nested_snapshots, subvolumes, top_names
+from migrate.guest.crypttab import Mapping, parse_crypttab
 from migrate.guest.devices import find_devices
 from migrate.guest.fstab import BadLine, Line, parse_fstab
 from migrate.guest.handle import BINDING_ERRORS, Handle, must_live, reason
+from migrate.guest.keys import Key
 from migrate.guest.layout import (
     Candidate,
     FileSystemSeen,
@@ -31,19 +33,37 @@ from migrate.guest.layout import (
 from migrate.guest.progress import Progress
 from migrate.guest.protocol import FileSystem, Problem
 from migrate.guest.tree import decode
+from migrate.guest.xfssuper import LENGTH, parse_superblock
 from migrate.text import show
 
-_MAX_FSTAB = 1 << 20
+_MAX_TABLE = 1 << 20  # of fstab and crypttab, in bytes
 _GAVE_UP = "mounted without replaying its journal, which is damaged: what was written last may be missing"
 # First as the machine would; then what gets at the files where that fails (ext4(5), xfs(5)). A journal is replayed
 # on the appliance's own overlay, never on the disk.
+# A name outside of ISO 8859-1 has else `?` in it, and times follow the appliance's own zone (kernel, filesystems/vfat).
+_FAT = (("ro,utf8,tz=UTC", ""),)
 _WAYS: dict[str, tuple[tuple[str, str], ...]] = {
     "ext2": (("ro", ""), ("ro,noload", _GAVE_UP)),
     "ext3": (("ro", ""), ("ro,noload", _GAVE_UP)),
     "ext4": (("ro", ""), ("ro,noload", _GAVE_UP)),
     "xfs": (("ro", ""), ("ro,nouuid", ""), ("ro,nouuid,norecovery", _GAVE_UP)),
     "btrfs": (("ro", ""), ("ro,degraded", "mounted with a device of it missing")),
+    "vfat": _FAT,
+    "msdos": _FAT,
 }
+
+
+def options_of(kind: str) -> str:
+    """Return the options that a file system of a type is mounted with, if nothing is wrong with it.
+
+    >>> options_of("vfat"), options_of("ext4")
+    ('ro,utf8,tz=UTC', 'ro')
+    """
+    return _ways(kind)[0][0]
+
+
+def _ways(kind: str) -> tuple[tuple[str, str], ...]:
+    return _WAYS.get(kind, (("ro", ""),))
 
 
 class Mounted(msgspec.Struct, frozen=True):
@@ -59,11 +79,24 @@ class Mounted(msgspec.Struct, frozen=True):
 
 
 class Mounter:
-    """Finds and mounts what is on the disks of a launched appliance; `labels` are its disks' labels, in order."""
+    """Finds and mounts what is on the disks of a launched appliance; `labels` are its disks' labels, in order.
 
-    def __init__(self, handle: Handle, labels: Sequence[str], progress: Progress) -> None:
+    `keys` open what is encrypted. `by_kernel` says that it is a kernel that mounts, not a reader of our own.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        labels: Sequence[str],
+        progress: Progress,
+        keys: Sequence[Key] = (),
+        *,
+        by_kernel: bool = False,
+    ) -> None:
         self._handle = handle
         self._labels = labels
+        self._keys = keys
+        self._by_kernel = by_kernel
         self._progress = progress
         self._problems: list[Problem] = []
         self._volumes: dict[str, Subvolumes] = {}
@@ -74,25 +107,31 @@ class Mounter:
         Raises NoSystemError where there is no root, UsageError where `wanted` names none of those there are.
         """
         self._progress("looking for file systems")
-        every, problems = find_devices(self._handle, self._labels)
+        every, problems = find_devices(self._handle, self._labels, self._keys)
         self._problems += problems
         self._problems += [Problem(path=s.name, why=why) for s in every if (why := why_not_mountable(s)) is not None]
-        roots = [each for seen in every if may_be_root(seen) for each in self._candidates(seen)]
+        looked_at = [seen for seen in every if may_be_root(seen)]
+        stays = len(looked_at) == 1 and looked_at[0].type != "btrfs"
+        roots = [each for seen in looked_at for each in self._candidates(seen, stays=stays)]
         root, others = choose_root(roots, wanted, self._problems)
         self._problems += others
-        if not self._mounts(root, "/"):
+        if not stays and not self._mounts(root, "/"):
             raise NoSystemError(f"read {root.name}", "it was mounted a moment ago, and cannot be mounted again")
         lines, bad = self._fstab()
-        planned, problems = plan_mounts(lines, bad, every, root)
+        mappings = self._crypttab() if any(line.device.startswith("/dev/mapper/") for line in lines) else []
+        planned, problems = plan_mounts(lines, bad, every, root, mappings)
         self._problems += problems
         mounted = [PlannedMount(root, "/")]
         mounted += [m for mount in planned if (m := self._mount_below(mount)) is not None]
-        self._report_unmounted(every, mounted, lines)
+        self._report_unmounted(every, mounted, lines, mappings)
         hidden = self._hidden(mounted)
         return Mounted(self._filesystems(every, mounted), tuple(self._problems), hidden)
 
-    def _candidates(self, seen: FileSystemSeen) -> list[Candidate]:
-        """Mount a file system alone and see what is in it; a btrfs by its top, with all subvolumes in sight."""
+    def _candidates(self, seen: FileSystemSeen, *, stays: bool) -> list[Candidate]:
+        """Mount a file system alone and see what is in it; a btrfs by its top, with all subvolumes in sight.
+
+        One that `stays` mounted is the only one, and needs not be mounted again.
+        """
         is_btrfs = seen.type == "btrfs"
         if not self._mounts(seen, "/", f"subvolid={TOP}" if is_btrfs else ""):
             return []
@@ -106,8 +145,9 @@ class Mounter:
             self._problem(seen.name, f"its subvolumes cannot be listed: {reason(error)}")
             return [Candidate(seen, top_names(self._handle, "/"))]
         finally:
-            with contextlib.suppress(*BINDING_ERRORS):
-                self._handle.umount_all()
+            if not stays:
+                with contextlib.suppress(*BINDING_ERRORS):
+                    self._handle.umount_all()
 
     def _hidden(self, mounted: Sequence[PlannedMount]) -> tuple[str, ...]:
         """Return the directories of snapshots within what is mounted; they hold the system over and over."""
@@ -124,7 +164,7 @@ class Mounter:
         first = ""
         if seen.subvolume and not options:
             options = f"subvol=/{seen.subvolume.strip('/')}"
-        for way, note in _WAYS.get(seen.type, (("ro", ""),)):
+        for way, note in _ways(seen.type):
             try:
                 self._handle.mount_options(",".join(filter(None, (way, options))), seen.device, mountpoint)
             except BINDING_ERRORS as error:
@@ -151,21 +191,33 @@ class Mounter:
         return PlannedMount(mount.seen, real, mount.options) if self._mounts(mount.seen, real, mount.options) else None
 
     def _fstab(self) -> tuple[list[Line], list[BadLine]]:
+        return parse_fstab(self._table("/etc/fstab", "so only the root is mounted"))
+
+    def _crypttab(self) -> list[Mapping]:
+        return parse_crypttab(self._table("/etc/crypttab", "so the names of encrypted volumes are not known"))
+
+    def _table(self, path: str, consequence: str) -> str:
         try:
-            if not self._handle.is_file("/etc/fstab", followsymlinks=True):
-                return [], []
-            return parse_fstab(decode(self._handle.pread("/etc/fstab", _MAX_FSTAB, 0)))
+            if not self._handle.is_file(path, followsymlinks=True):
+                return ""
+            return decode(self._handle.pread(path, _MAX_TABLE, 0))
         except BINDING_ERRORS as error:
             must_live(self._handle, error)
-            self._problem("/etc/fstab", f"cannot be read, so only the root is mounted: {reason(error)}")
-            return [], []
+            self._problem(path, f"cannot be read, {consequence}: {reason(error)}")
+            return ""
 
     def _report_unmounted(
-        self, every: Sequence[FileSystemSeen], mounted: Sequence[PlannedMount], lines: Sequence[Line]
+        self,
+        every: Sequence[FileSystemSeen],
+        mounted: Sequence[PlannedMount],
+        lines: Sequence[Line],
+        mappings: Sequence[Mapping],
     ) -> None:
         told = {mount.seen.device for mount in mounted} | {problem.path.partition("[")[0] for problem in self._problems}
         order = disk_order(lines, every, mounted[0].seen)
-        told |= {seen.device for line in lines if (seen := find_device(line.device, every, order)) is not None}
+        told |= {
+            seen.device for line in lines if (seen := find_device(line.device, every, order, mappings)) is not None
+        }
         for seen in every:
             if holds_files(seen) and seen.device not in told:
                 self._problem(
@@ -182,9 +234,7 @@ class Mounter:
         size = used = 0
         try:
             if mountpoint:
-                answer = self._handle.statvfs(mountpoint)
-                size = answer["blocks"] * answer["frsize"]
-                used = size - answer["bfree"] * answer["frsize"]
+                size, used = self._usage(seen, mountpoint)
             else:
                 size = self._handle.blockdev_getsize64(seen.device)
         except BINDING_ERRORS as error:
@@ -198,6 +248,19 @@ class Mounter:
             label=seen.label,
             uuid=seen.uuid,
         )
+
+    def _usage(self, seen: FileSystemSeen, mountpoint: str) -> tuple[int, int]:
+        """Return a mounted file system's size, and what is used of it. Raises what the binding raises.
+
+        Of an XFS its superblock says it: each version of the kernel keeps another amount in reserve (xfs_fs_statfs).
+        """
+        if self._by_kernel and seen.type == "xfs":
+            superblock = parse_superblock(self._handle.pread_device(seen.device, LENGTH, 0))
+            if superblock is not None:
+                found = superblock.usage()
+                return found.blocks * found.block_size, (found.blocks - found.free) * found.block_size
+        answer = self._handle.statvfs(mountpoint)
+        return answer["blocks"] * answer["frsize"], (answer["blocks"] - answer["bfree"]) * answer["frsize"]
 
     def _problem(self, path: str, why: str) -> None:
         self._problems.append(Problem(path=path, why=why))

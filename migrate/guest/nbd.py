@@ -15,7 +15,7 @@ __all__ = ["BLOCK", "CACHE", "BlockCache", "NbdClient", "NbdDisk"]
 CACHE = 64 << 20
 """How many bytes the cache of one disk holds at most."""
 
-_AHEAD = 16  # blocks: 4 MiB
+_AHEAD = 64  # blocks: 4 MiB
 
 
 class BlockCache:

@@ -14,7 +14,7 @@ import struct
 from migrate.errors import DiskError
 from migrate.text import show
 
-BLOCK = 256 << 10
+BLOCK = 64 << 10
 """The most bytes that a server must be able to give at once."""
 
 _MAX_OPTION = 4096

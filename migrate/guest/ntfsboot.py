@@ -5,19 +5,17 @@ util-linux 2.38, libblkid/src/superblocks/ntfs.c; ntfs-3g, libntfs-3g/bootsect.c
 
 from __future__ import annotations
 
-import re
 import struct
 
 import msgspec
 
-from migrate.guest.inprocess import Found, Read
+from migrate.guest.inprocess import Found, Read, is_plain
 from migrate.guest.ntfsrecord import VOLUME, VOLUME_NAME, Attribute, Record, parse_record
 
 LENGTH = 512
 MFT, LOG, VOLUME_RECORD, TOP, BITMAP, UPCASE, FIRST_USER = 0, 2, 3, 5, 6, 10, 16
 """The numbers of the volume's own files, and the first that may be another's."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9._/+:-]*")
 _FLAGS = 0xC03F  # VOLUME_FLAGS_MASK, ntfs-3g, layout.h; Windows 10 leaves 0x80 set on a volume that it closed
 _POWERS = frozenset(1 << number for number in range(17))
 
@@ -90,7 +88,7 @@ def parse_volume(record: Record) -> tuple[str, str]:
         return text, f"it is of version {major}.{minor}"
     if flags & _FLAGS:
         return text, "it was not unmounted cleanly, or asks for something else at its next mount"
-    if _PLAIN.fullmatch(text) is None:
+    if not is_plain(text):
         return text, "its label has characters that are not plain"
     return text, ""
 

@@ -6,7 +6,6 @@ are for libblkid to weigh, behind a mount. Offsets and magic numbers: util-linux
 
 from __future__ import annotations
 
-import re
 import struct
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,8 +13,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from migrate.errors import DiskError
-from migrate.guest import ext, extsuper
-from migrate.guest.inprocess import Found, InProcess, Read
+from migrate.guest import ext, extsuper, fat, fatboot, lvm, ntfs, ntfsboot, xfs, xfssuper
+from migrate.guest.inprocess import Found, InProcess, Read, is_plain
 from migrate.guest.tree import decode
 from migrate.text import show
 
@@ -37,7 +36,6 @@ _ZFS = tuple(struct.pack(order, 0x00BAB10C) for order in ("<Q", ">Q"))
 _ZFS_LABELS = range(128 << 10, 256 << 10, 1024)  # the ring of uberblocks in the first of a pool member's labels
 _SWAP = (b"SWAPSPACE2", b"SWAP-SPACE", b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
 _PAGE = 4096
-_PLAIN = re.compile(rb"[A-Za-z0-9._/+:-]*")
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -50,6 +48,10 @@ class Kind(msgspec.Struct, frozen=True):
 
 KINDS = (
     Kind(("ext2", "ext3", "ext4"), extsuper.probe, ext.Ext),
+    Kind(("xfs",), xfssuper.probe, xfs.Xfs),
+    Kind(("vfat",), fatboot.probe, fat.Fat),
+    Kind(("ntfs",), ntfsboot.probe, ntfs.Ntfs),
+    Kind(("LVM2_member",), lvm.probe, None),
 )
 """Everything that is read in this process; a further kind is a line here and a module beside."""
 
@@ -124,7 +126,7 @@ def _swap(read: Read, size: int, name: str, magic: bytes) -> Found:
     """Return what mkswap(8) wrote: version 1, sizes, UUID and label from byte 1024 on (linux, union swap_header)."""
     head = _at(read, size, 1024, 44)
     label = head[28:44].partition(b"\0")[0]
-    plain = magic == _SWAP[0] and len(head) == 44 and _PLAIN.fullmatch(label) is not None
+    plain = magic == _SWAP[0] and len(head) == 44 and is_plain(label.decode("latin-1"))
     if not plain or struct.unpack_from("<I", head)[0] != 1 or not struct.unpack_from("<I", head, 4)[0]:
         raise _refused(f"the swap on {name} is not as mkswap writes it")
     identity = head[12:28]

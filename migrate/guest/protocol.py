@@ -18,7 +18,7 @@ import msgspec
 Kind = Literal["file", "directory", "symlink", "fifo", "socket", "char", "block"]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One name in the guest's tree, as lstat(2) and llistxattr(2) give it.
 
     `mode` is the permission bits with setuid, setgid and sticky (0o7777). `size` is in bytes (a symlink's is

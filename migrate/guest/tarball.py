@@ -203,7 +203,6 @@ class TarGuest(TreeGuest):
             index = self._archive.index
             entries, index.entries = index.entries, {}
             tree = Tree(entries.values())
-            _refuse_ova(tree, path)
             check_root(tree, f"the archive {path}")
             size = sum(entry.allocated for entry in entries.values())
             disk = Disk(path=str(path), format="tar", virtual_bytes=size)
@@ -223,23 +222,6 @@ class TarGuest(TreeGuest):
             yield from self._archive.index.pieces(entry.path, length)
         except OSError as error:
             raise GuestFileError(f"read {show(entry.path)}", error.strerror or str(error)) from error
-
-
-def _refuse_ova(tree: Tree, path: Path) -> None:
-    """Refuse a virtual appliance: an archive of a machine's description and its disks (DSP0243, OVF 1.1, 5.3)."""
-    names = [entry.path[1:] for entry in tree.children("/")]
-    if not any(name.lower().endswith(".ovf") for name in names):
-        return
-    disks = [show(name) for name in names if name.lower().endswith((".vmdk", ".vhd", ".vhdx", ".img", ".qcow2"))]
-    chunks = [show(name) for name in names if name.rpartition(".")[2].isdigit()]
-    do = f"unpack it with tar -xf {show(str(path))} and give its disks"
-    if disks:
-        do += f": {', '.join(disks)}"
-    elif chunks:
-        do += f", the chunks of each joined in their order: {', '.join(chunks)}"
-    raise DiskError(
-        f"open {show(str(path))}", "it is an OVA, an archive with a machine's description and its disks", do
-    )
 
 
 def _plain(path: Path, progress: Progress) -> IO[bytes]:

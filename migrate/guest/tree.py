@@ -10,6 +10,9 @@ directory are a tuple of the entries themselves, and no name is kept beside the 
 from __future__ import annotations
 
 import abc
+import contextlib
+import functools
+import operator
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
@@ -25,7 +28,8 @@ MAX_LINKS = 40
 MAX_READ = 1 << 30
 """The most bytes that `read` puts into memory at once; longer files are read with `chunks`."""
 
-_NOT_CANONICAL = re.compile(r"^[^/]|^$|//|/\.{1,2}(?:/|$)|[^/]/$|\0", re.DOTALL)
+_PATH = operator.attrgetter("path")
+_DOTS = re.compile(r"/\.{1,2}(?:/|\Z)")
 
 
 def encode(path: str) -> bytes:
@@ -41,6 +45,15 @@ def decode(path: bytes) -> str:
 def join(directory: str, name: str) -> str:
     """Return the path of a name in a directory, which may be `/`."""
     return f"/{name}" if directory == "/" else f"{directory}/{name}"
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def shared(number: int) -> int:
+    """Return the same number as one object for all that have it.
+
+    Readers make their entries' modes, owners, sizes and times of these: 28 to 32 bytes less for each that repeats.
+    """
+    return number
 
 
 def parent(path: str) -> str:
@@ -63,7 +76,7 @@ class Tree:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._entries: dict[str, Entry] = {}
         for entry in entries:
-            if _NOT_CANONICAL.search(entry.path):
+            if not _is_canonical(entry.path):
                 raise ValueError(f"not a canonical path: {entry.path!r}")
             self._entries[entry.path] = entry
         root = self._entries.get("/")
@@ -74,17 +87,22 @@ class Tree:
 
     def _connect(self) -> dict[str, tuple[Entry, ...]]:
         lists: dict[str, list[Entry]] = {}
-        todo = list(self._entries)
-        for path in todo:  # grows while it runs: an implied directory may imply another
+        todo = list(self._entries.values())
+        for entry in todo:  # grows while it runs: an implied directory may imply another
+            path = entry.path
             if path == "/":
                 continue
-            above = parent(path)
+            above = path.rpartition("/")[0] or "/"
+            siblings = lists.get(above)
+            if siblings is not None:
+                siblings.append(entry)
+                continue
             holder = self._entries.get(above)
             if holder is None:
                 holder = self._entries[above] = _implied(above)
-                todo.append(above)
-            lists.setdefault(holder.path, []).append(self._entries[path])
-        return {path: tuple(sorted(children, key=lambda entry: encode(entry.path))) for path, children in lists.items()}
+                todo.append(holder)
+            lists[holder.path] = [entry]
+        return {path: tuple(_sorted(children)) for path, children in lists.items()}
 
     def _drop_unreachable(self) -> tuple[str, ...]:
         count, todo = 1, ["/"]
@@ -165,6 +183,21 @@ class Tree:
         return sorted(glob_tree(self, pattern), key=encode)
 
 
+def _is_canonical(path: str) -> bool:
+    """Tell whether a path is absolute, and the only spelling of itself (0.2 µs; one pattern for it all takes 1)."""
+    if path[:1] != "/" or "//" in path or "\0" in path:
+        return False
+    if path[-1] == "/":
+        return path == "/"
+    return "/." not in path or _DOTS.search(path) is None
+
+
+def _sorted(entries: list[Entry]) -> list[Entry]:
+    """Return a directory's entries by the bytes of their names; among ASCII ones that is the order of the texts."""
+    plain = all(map(str.isascii, map(_PATH, entries)))
+    return sorted(entries, key=_PATH if plain else lambda entry: encode(entry.path))
+
+
 def _implied(path: str) -> Entry:
     return Entry(path=path, kind="directory", mode=0o755, uid=0, gid=0)
 
@@ -175,8 +208,9 @@ class TreeGuest(abc.ABC):
     def __init__(self, tree: Tree, source: Source, problems: Iterable[Problem] = ()) -> None:
         self._tree = tree
         self._source = source
-        self._problems: list[Problem] = []
+        self._problems: dict[Problem, None] = {}
         self._closed = False
+        self._after = contextlib.ExitStack()
         for problem in problems:
             self._note(problem)
         for path in tree.unreachable:
@@ -190,8 +224,7 @@ class TreeGuest(abc.ABC):
         """
 
     def _note(self, problem: Problem) -> None:
-        if problem not in self._problems:
-            self._problems.append(problem)
+        self._problems.setdefault(problem)
 
     @property
     def source(self) -> Source:
@@ -279,6 +312,11 @@ class TreeGuest(abc.ABC):
     def close(self) -> None:
         """Let go of the disks; temporary files are removed. A second call does nothing."""
         self._closed = True
+        self._after.close()
+
+    def keep(self, stack: contextlib.ExitStack) -> None:
+        """Take over what must last as long as this guest is open; it is closed after the guest's own."""
+        self._after.push(stack.pop_all())
 
     def __enter__(self) -> Self:
         return self

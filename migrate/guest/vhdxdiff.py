@@ -10,7 +10,7 @@ from typing import IO
 import msgspec
 
 from migrate.guest.child import ZEROS, Child, Run, length_of, names, read_at, runs_of_ones, take
-from migrate.guest.extsuper import crc32c
+from migrate.guest.crc32c import crc32c
 from migrate.text import show
 
 SIGNATURE = b"vhdxfile"

@@ -19,7 +19,7 @@ from migrate.guest.directory import KINDS
 from migrate.guest.extattr import Raw
 from migrate.guest.inprocess import DamagedError, Read, Usage
 from migrate.guest.protocol import Entry, Kind
-from migrate.guest.tree import decode, encode, join
+from migrate.guest.tree import decode, encode, join, shared
 from migrate.guest.xfsattr import short_attributes, shown
 from migrate.guest.xfsdir import Names, parse_data, parse_short
 from migrate.guest.xfsinode import LOCAL, Inode, device_of, parse_inode
@@ -118,11 +118,11 @@ class Xfs:
         return Entry(
             path=path,
             kind=kind,
-            mode=stat.S_IMODE(inode.mode),
-            uid=inode.uid,
-            gid=inode.gid,
-            size=inode.size if is_file else len(encode(target)),
-            mtime=inode.mtime,
+            mode=shared(stat.S_IMODE(inode.mode)),
+            uid=shared(inode.uid),
+            gid=shared(inode.gid),
+            size=shared(inode.size if is_file else len(encode(target))),
+            mtime=shared(inode.mtime),
             target=target,
             device=device_of(inode.content) if kind in {"char", "block"} else (0, 0),
             inode=(self._device, inode.number),

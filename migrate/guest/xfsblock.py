@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 
-import google_crc32c
 import msgspec
+
+from migrate.guest.crc32c import crc32c
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +36,8 @@ NO_LSN = (1 << 64) - 1
 
 def crc_matches(data: bytes, at: int) -> bool:
     """Tell whether the 4 bytes at a place are the checksum of all of it with zeros there (xfs_verify_cksum)."""
-    crc = google_crc32c.extend(google_crc32c.value(data[:at]), bytes(4))
-    return data[at : at + 4] == struct.pack("<I", google_crc32c.extend(crc, data[at + 4 :]))
+    crc = crc32c(data[at + 4 :], crc32c(bytes(4), crc32c(data[:at]))) ^ 0xFFFFFFFF
+    return data[at : at + 4] == struct.pack("<I", crc)
 
 
 def damage(block: bytes, layout: Layout, sector: int, owner: int, identity: bytes, newest: int) -> str:

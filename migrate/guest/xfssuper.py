@@ -7,13 +7,12 @@ xfs_fs_statfs.
 
 from __future__ import annotations
 
-import re
 import struct
 import uuid
 
 import msgspec
 
-from migrate.guest.inprocess import Found, Read, Usage
+from migrate.guest.inprocess import Found, Read, Usage, is_plain
 from migrate.guest.xfsblock import NO_LSN, crc_matches
 from migrate.guest.xfslog import LogState, log_state
 
@@ -36,7 +35,6 @@ _LOG_V2, _UNWRITTEN, _DIRECTORIES_V2, _SHARED, _ANY_CASE, _MORE = 0x400, 0x1000,
 # sb_features2: lazy counters, attributes of version 2, 32-bit project numbers, checksums, file types in directories
 _FEATURES2 = 0x2 | 0x8 | 0x80 | 0x100 | 0x200
 _LAZY, _CRC, _FTYPE2 = 0x2, 0x100, 0x200
-_PLAIN = re.compile(r"[A-Za-z0-9._/+:-]*")
 
 
 class Superblock(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,6 +252,6 @@ def _why_not_state(realtime: int, log_start: int, in_progress: int, label: bytes
         return "its log is on another device"
     if realtime:
         return "a part of it is on another device (realtime)"
-    if _PLAIN.fullmatch(label.rstrip().decode("latin-1")) is None:
+    if not is_plain(label.rstrip().decode("latin-1")):
         return "its label has characters that are not plain"
     return ""

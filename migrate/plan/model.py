@@ -215,13 +215,18 @@ class Component(_Part):
     capabilities: list[str] = []
 
 
-class PlanSource(_Part, omit_defaults=False):
-    """What the plan was made from: disks in order, the system's name, and the digest of inventory.json."""
+class PlanSource(_Part):
+    """What the plan was made from: disks in order, the system's name, and the digest of inventory.json.
+
+    `root` and `snapshot` are what was chosen of the disks with these options; empty where nothing was.
+    """
 
     disks: list[str]
     os: str
     inventory: str
     architecture: str = ""
+    root: str = ""
+    snapshot: str = ""
 
 
 class Plan(_Part, rename={"schema_": "schema"}):

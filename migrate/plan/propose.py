@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from migrate.decide import Verdict, decide
 from migrate.facts import Facts
 from migrate.join import Candidate, Joined, Tie, secrets_of
@@ -15,7 +17,15 @@ from migrate.plan.image import image_of
 from migrate.plan.model import Component, NeedRef, Plan, PlanSource, Rewrite, SecretRef
 
 
-def propose(facts: Facts, joined: Joined, disks: list[str], inventory: str) -> Plan:
+class Chosen(msgspec.Struct, frozen=True):
+    """What was opened, as a person named it: the disks in order, and which root and snapshot of them."""
+
+    disks: tuple[str, ...] = ()
+    root: str = ""
+    snapshot: str = ""
+
+
+def propose(facts: Facts, joined: Joined, chosen: Chosen, inventory: str) -> Plan:
     """Return the plan for a machine; `inventory` is the digest of its inventory.json (`sha256:…`)."""
     verdicts = {c.id: decide(facts, c) for c in joined.candidates}
     moving = {c.id: c for c in joined.candidates if verdicts[c.id].decision == "containerize"}
@@ -28,7 +38,9 @@ def propose(facts: Facts, joined: Joined, disks: list[str], inventory: str) -> P
         schema_="vm2c.plan/1",
         machine=facts.trait("hostname") or "machine",
         source=PlanSource(
-            disks=disks,
+            disks=list(chosen.disks),
+            root=chosen.root,
+            snapshot=chosen.snapshot,
             os=system.name if system is not None else "",
             inventory=inventory,
             architecture=facts.trait("architecture"),

@@ -19,6 +19,7 @@ import pytest
 from migrate.guest.open import open_guest
 from migrate.guest.protocol import Guest
 from tests.guest.made import CORPUS, JOURNALLED, VAR_UUID, make_tree, needs, needs_guestfs, put, run, sparse_file
+from tests.guest.ocimade import layout, opened
 
 
 @pytest.fixture(scope="session")
@@ -107,9 +108,16 @@ def disk_guest(two_disks: tuple[Path, Path], two_disks_digests: dict[Path, str])
         yield guest
 
 
+@pytest.fixture(scope="session")
+def image_guest(tree_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """The archive as the one layer of a container image."""
+    with opened(layout(tree_tar.read_bytes(), how="gzip"), tmp_path_factory.mktemp("image")) as guest:
+        yield guest
+
+
 @pytest.fixture(
-    params=["directory_guest", "tar_guest", pytest.param("disk_guest", marks=pytest.mark.appliance)],
-    ids=["directory", "tar", "guestfs"],
+    params=["directory_guest", "tar_guest", "image_guest", pytest.param("disk_guest", marks=pytest.mark.appliance)],
+    ids=["directory", "tar", "image", "guestfs"],
 )
 def guest(request: pytest.FixtureRequest) -> Guest:
     """The awkward tree, by each reader."""

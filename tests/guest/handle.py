@@ -14,7 +14,12 @@ from migrate.guest.handle import Stat, StatVfs, Subvolume, Xattr
 
 
 class FakeHandle:
-    """`broken` are calls on paths that fail: ("pread", "/etc/shadow"). `devices` is what blkid says of each."""
+    """`broken` are calls on paths that fail: ("pread", "/etc/shadow"). `devices` is what blkid says of each.
+
+    `locks` are encrypted devices: the key, what is said of another, and what blkid says of what they hold. `appear` are
+    devices that come to light by a scan for volumes. `groups` are volume groups with their members. `starts` are the
+    first bytes of devices.
+    """
 
     def __init__(self, root: Path, broken: Sequence[tuple[str, str]] = ()) -> None:
         self.root = root
@@ -23,12 +28,18 @@ class FakeHandle:
         self.calls: list[str] = []
         self.cancelled = False
         self.devices: dict[str, dict[str, str]] = {}
+        self.labels: dict[str, str] = {}
         self.tops: dict[str, Path] = {}
         self.volumes: list[Subvolume] = []
         self.default = 5
         self.mounts: list[tuple[str, str, str]] = []
         self.unmountable: dict[str, str] = {}
         self.closed = 0
+        self.groups: dict[str, list[str]] = {}
+        self.appear: dict[str, dict[str, str]] = {}
+        self.locks: dict[str, tuple[str, str, dict[str, str]]] = {}
+        self.tried: list[tuple[str, str]] = []
+        self.starts: dict[str, bytes] = {}
 
     def _path(self, call: str, path: str) -> bytes:
         self.calls.append(f"{call} {path}")
@@ -145,9 +156,6 @@ class FakeHandle:
     def list_disk_labels(self) -> dict[str, str]:
         return {"diska": "/dev/sda", "diskb": "/dev/sdb"}
 
-    def list_devices(self) -> list[str]:
-        return ["/dev/sda", "/dev/sdb"]
-
     def list_partitions(self) -> list[str]:
         return [device for device in self.devices if device.startswith("/dev/sd") and device[-1].isdigit()]
 
@@ -161,14 +169,42 @@ class FakeHandle:
         self._path("blkid", device)
         return self.devices.get(device, {})
 
+    def vfs_label(self, mountable: str) -> str:
+        return self.labels[mountable]
+
     def blockdev_getsize64(self, device: str) -> int:
         return 1 << 20
 
-    def part_to_dev(self, partition: str) -> str:
-        return partition.rstrip("0123456789")
+    def md_detail(self, md: str) -> dict[str, str]:
+        self._path("md_detail", md)
+        return {"level": "raid1", "name": f"here:{self.devices[md].get('RAID', '')}"}
 
-    def part_to_partnum(self, partition: str) -> int:
-        return int(partition[len(self.part_to_dev(partition)) :])
+    def vgs(self) -> list[str]:
+        return list(self.groups)
+
+    def vgpvuuids(self, vgname: str) -> list[str]:
+        return self.groups[vgname]
+
+    def lvm_scan(self, activate: bool) -> None:
+        assert activate
+        self.devices |= self.appear
+
+    def version(self) -> dict[str, int | str]:
+        return {"major": 1, "minor": 48, "release": 6, "extra": ""}
+
+    def cryptsetup_open(
+        self, device: str, key: str, mapname: str, readonly: bool | None = None, crypttype: str | None = None
+    ) -> None:
+        assert (readonly, crypttype) == (None, "luks")
+        self._path("cryptsetup_open", device)
+        self.tried.append((device, key))
+        if key != self.locks[device][0]:
+            raise RuntimeError(f"cryptsetup_open: cryptsetup exited with status 2: {self.locks[device][1]}")
+        self.devices[f"/dev/mapper/{mapname}"] = self.locks[device][2]
+
+    def pread_device(self, device: str, count: int, offset: int) -> bytes:
+        self._path("pread_device", device)
+        return self.starts.get(device, b"")[offset : offset + count]
 
     def mount_options(self, options: str, mountable: str, mountpoint: str) -> None:
         self._path("mount", mountable)

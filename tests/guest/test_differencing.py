@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.guest.child import ZEROS, Child, Run, coalesced, names
+from migrate.guest.crc32c import crc32c
 from migrate.guest.differencing import changes, check_parent, has_parent, read_child
-from migrate.guest.extsuper import crc32c
 from migrate.guest.vhdxdiff import current_header
 from tests.guest.made import needs, run, unpacked
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ import pytest
 from migrate.errors import DiskError, GuestFileError, NoSystemError, UsageError
 from migrate.guest.direct import DirectGuest, _disk_name
 from migrate.guest.image import ImageInfo, describe
+from migrate.guest.keys import Key
 from migrate.guest.libguestfs import GuestfsGuest
 from migrate.guest.nbd import NbdClient
 from migrate.guest.open import open_guest
@@ -290,10 +292,14 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Stand in for libguestfs, and keep the format of what it is given."""
     given: list[str] = []
 
-    def stand_in(infos: list[ImageInfo], *_rest: object) -> None:
-        given.extend(info.format for info in infos)
+    class StandIn:
+        def __init__(self, infos: list[ImageInfo], *_rest: object, keys: Sequence[Key]) -> None:
+            given.extend(info.format for info in infos)
 
-    monkeypatch.setattr("migrate.guest.libguestfs.GuestfsGuest", stand_in)
+        def keep(self, stack: contextlib.ExitStack) -> None:
+            stack.close()
+
+    monkeypatch.setattr("migrate.guest.libguestfs.GuestfsGuest", StandIn)
     return given
 
 

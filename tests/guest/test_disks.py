@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from migrate.errors import GuestFileError, NoSystemError
-from migrate.guest.appliance import needs_emulation
 from migrate.guest.image import describe
 from migrate.guest.libguestfs import GuestfsGuest, _Machine, version
 from migrate.guest.mounts import Mounter
@@ -18,9 +16,6 @@ from migrate.guest.open import open_guest
 from migrate.guest.progress import silent
 from migrate.guest.protocol import Guest
 from tests.guest.made import JOURNALLED, VAR_UUID, needs, needs_guestfs, run, sparse_file, unpacked
-
-if TYPE_CHECKING:
-    import guestfs
 
 pytestmark = pytest.mark.appliance
 
@@ -108,100 +103,6 @@ def test_a_file_that_is_gone_is_a_readable_error(disk_guest: Guest, monkeypatch:
     with pytest.raises(GuestFileError) as caught:
         disk_guest.read("/srv/big")
     assert str(caught.value) == "cannot read /srv/big: open: /gone: No such file or directory"
-
-
-# ---------------------------------------------------------------- LVM over two disks, xfs and btrfs
-
-
-def _launched(*disks: Path) -> guestfs.GuestFS:
-    import guestfs
-
-    handle = guestfs.GuestFS(python_return_dict=True)
-    if needs_emulation(lambda _text: None):
-        handle.set_backend_setting("force_tcg", "1")
-    for disk in disks:
-        handle.add_drive_opts(str(disk), format="raw")
-    handle.launch()
-    return handle
-
-
-@pytest.fixture(scope="module")
-def lvm_disks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A volume group with a hyphen in its name over both; root on xfs, /srv on btrfs with subvolumes, and an ESP.
-
-    The second disk holds a small system of its own, too.
-    """
-    needs_guestfs()
-    place = tmp_path_factory.mktemp("lvm")
-    first, second = sparse_file(place / "a.raw", 600), sparse_file(place / "b.raw", 600)
-    handle = _launched(first, second)
-    try:
-        handle.part_init("/dev/sda", "mbr")
-        handle.part_add("/dev/sda", "p", 2048, 131071)
-        handle.part_add("/dev/sda", "p", 131072, -1)
-        handle.part_init("/dev/sdb", "gpt")
-        handle.part_add("/dev/sdb", "p", 2048, 1048575)
-        handle.part_add("/dev/sdb", "p", 1048576, -2048)
-        handle.mkfs("vfat", "/dev/sda1")
-        esp = handle.vfs_uuid("/dev/sda1")
-        handle.pvcreate("/dev/sda2")
-        handle.pvcreate("/dev/sdb1")
-        handle.vgcreate("web-vg", ["/dev/sda2", "/dev/sdb1"])
-        handle.lvcreate("root", "web-vg", 400)
-        handle.lvcreate("srv-old", "web-vg", 400)
-        handle.mkfs("xfs", "/dev/web-vg/root")
-        handle.mkfs("btrfs", "/dev/web-vg/srv-old")
-        handle.mkfs("ext4", "/dev/sdb2", label="spare")
-        handle.mount("/dev/web-vg/srv-old", "/")
-        handle.btrfs_subvolume_create("/@srv")
-        handle.write("/@srv/file", b"in a subvolume\n")
-        handle.btrfs_subvolume_create("/@srv/.snapshots")
-        handle.btrfs_subvolume_snapshot("/@srv", "/@srv/.snapshots/1")
-        handle.umount("/")
-        handle.mount("/dev/sdb2", "/")
-        for name in ("/etc", "/usr"):
-            handle.mkdir_p(name)
-        handle.umount("/")
-        handle.mount("/dev/web-vg/root", "/")
-        for name in ("/etc", "/usr/bin", "/srv", "/boot/efi"):
-            handle.mkdir_p(name)
-        fstab = (
-            f"/dev/mapper/web--vg-root / xfs defaults 0 0\nUUID={esp} /boot/efi vfat umask=0077 0 1\n"
-            "/dev/mapper/web--vg-srv--old /srv btrfs subvol=@srv 0 0\n"
-        )
-        handle.write("/etc/fstab", fstab.encode())
-        handle.write("/usr/bin/tool", b"tool\n")
-        handle.shutdown()
-    finally:
-        handle.close()
-    return first, second
-
-
-def test_a_machine_on_lvm(lvm_disks: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("LIBGUESTFS_CACHEDIR", "/var/tmp")
-    with open_guest(lvm_disks) as guest:
-        assert [(f.device, f.type, f.mountpoint) for f in guest.source.filesystems] == [
-            ("/dev/web-vg/root", "xfs", "/"),
-            ("/dev/web-vg/srv-old", "btrfs", "/srv"),
-            ("/dev/sda1", "vfat", "/boot/efi"),
-            ("/dev/sdb2", "ext4", ""),
-        ]
-        assert [(problem.path, problem.why) for problem in guest.problems] == [
-            ("/dev/sdb2", "another root of a system; read it with its name as --root"),
-            ("/srv/.snapshots", "snapshots of the system, which are not read"),
-        ]
-        assert [entry.path for entry in guest.walk("/srv")] == ["/srv", "/srv/.snapshots", "/srv/file"]
-        assert guest.read("/srv/file") == b"in a subvolume\n"
-        assert guest.read("/usr/bin/tool") == b"tool\n"
-        guest.prefetch(["/etc", "/srv"])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_one_disk_of_two(lvm_disks: tuple[Path, Path]) -> None:
-    with pytest.raises(NoSystemError) as caught:
-        open_guest([lvm_disks[0]])
-    assert "not all were given" in str(caught.value) or "not all disks were given" in str(caught.value)
 
 
 # ---------------------------------------------------------------- other people's disks

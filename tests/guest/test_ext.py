@@ -167,7 +167,7 @@ def test_a_file_of_many_pieces(small: Callable[..., Path], tmp_path: Path) -> No
         ("set_super_value state 0", "not unmounted cleanly"),
         ("set_super_value last_orphan 12", "a mount cleans up"),
         ("set_super_value rev_level 0", "not usual"),
-        ("set_super_value volume_name it's", "its label has characters"),
+        ("set_super_value volume_name café", "its label has characters"),
         ("set_super_value feature_incompat 0x2c3", "it uses compression"),
         ("set_super_value feature_incompat 0x6c2", "it uses attributes in inodes"),
         ("set_super_value feature_incompat 0x4002c2", "a feature that is not known"),

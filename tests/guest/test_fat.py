@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import struct
 import subprocess
 from collections.abc import Callable
@@ -362,12 +363,12 @@ def test_sizes_that_cannot_be(small: bytes) -> None:
 
 def test_labels(small: bytes) -> None:
     place, _ = root_place(small)
-    for written, wanted in ((b"PLAIN.X-1  ", "PLAIN.X-1"), (b"\0" * 11, "")):
+    for written, wanted in ((b"PLAIN.X-1  ", "PLAIN.X-1"), (b"TWO WORDS  ", "TWO WORDS"), (b"\0" * 11, "")):
         data = small[:place] + written + small[place + 11 :]
         found = probe(reader(data), len(data))
         assert found is not None
         assert (found.label, found.why_not) == (wanted, "")
-    for written in (b"TWO WORDS  ", b"\x05LABEL     ", b"IT'S       "):
+    for written in (b"\x05LABEL     ", b"CAF\x90       "):
         data = small[:place] + written + small[place + 11 :]
         found = probe(reader(data), len(data))
         assert found is not None
@@ -390,7 +391,7 @@ def test_what_blkid_says_of_mutated_disks(small: bytes, tmp_path: Path) -> None:
         if found is None:
             assert said.get("TYPE") is None
         elif not found.why_not:
-            tags = said.get("TYPE"), said.get("UUID", ""), said.get("LABEL", "")
+            tags = said.get("TYPE"), said.get("UUID", ""), re.sub(r"\\(.)", r"\1", said.get("LABEL", ""))
             assert (found.type, found.uuid, found.label) == tags
             same += 1
     assert same > 30

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from migrate.errors import NoSystemError, UsageError
 from migrate.guest import handle, layout, root, sweep
+from migrate.guest.crypttab import Mapping
 from migrate.guest.fstab import parse_fstab
 from migrate.guest.layout import Candidate, FileSystemSeen, PlannedMount, choose_root, find_device, plan_mounts
 from migrate.guest.protocol import Problem
@@ -110,9 +111,48 @@ def test_find_device(spec: str, found: FileSystemSeen | None) -> None:
     assert find_device(spec, EVERY, {}) == found
 
 
+def test_find_device_by_its_name_in_crypttab() -> None:
+    shut = FileSystemSeen(device="/dev/sdb1", type="crypto_LUKS", uuid="AA-11", disk=1, partition=1)
+    holder = FileSystemSeen(
+        device="/dev/sdb2", type="crypto_LUKS", uuid="bb-22", part_label="safe", disk=1, partition=2
+    )
+    home = FileSystemSeen(device="/dev/mapper/luks-bb-22", type="ext4", uuid="66", holder=holder)
+    every = [*EVERY, shut, home]
+    mappings = [
+        Mapping("home_crypt", "/dev/disk/by-partlabel/safe"), Mapping("data-crypt", "UUID=aa-11"),
+        Mapping("gone", "UUID=00"), Mapping("itself", "/dev/mapper/itself"), Mapping("a", "/dev/mapper/home_crypt"),
+    ]  # fmt: skip
+    for name, found in [
+        ("home_crypt", home), ("data-crypt", shut), ("luks-bb-22", home), ("luks-aa-11", shut),
+        ("gone", None), ("itself", None), ("a", None), ("other", None),
+    ]:  # fmt: skip
+        assert find_device(f"/dev/mapper/{name}", every, {}, mappings) == found
+    assert find_device("UUID=66", every, {}, mappings) == home
+    assert find_device("UUID=bb-22", every, {}, mappings) is None
+
+
+def test_a_root_may_be_asked_for_by_what_holds_it() -> None:
+    holder = FileSystemSeen(device="/dev/sdb2", type="crypto_LUKS", uuid="bb-22", disk=1, partition=2)
+    inner = FileSystemSeen(device="/dev/mapper/luks-bb-22", type="ext4", uuid="66", holder=holder)
+    candidates = [Candidate(ROOT, NAMES), Candidate(inner, NAMES)]
+    for wanted in ("/dev/sdb2", "bb-22", "66", "/dev/mapper/luks-bb-22"):
+        assert choose_root(candidates, wanted)[0] == inner
+    with pytest.raises(UsageError, match="is none"):
+        choose_root(candidates, "")
+
+
 def test_names_that_mean_one_thing_where_there_is_one_thing() -> None:
     raid = FileSystemSeen(device="/dev/md127", type="ext4")
     assert find_device("/dev/md0", [raid, ROOT], {}) == raid
+    boot = FileSystemSeen(device="/dev/md126", type="ext4", raid="boot")
+    root = FileSystemSeen(device="/dev/md0", type="ext4", raid="1")
+    zero = FileSystemSeen(device="/dev/md125", type="ext4", raid="0")
+    named = [raid, boot, root, zero]
+    for name, found in [
+        ("/dev/md/boot", boot), ("/dev/md1", root), ("/dev/md/1", root), ("/dev/md_boot", boot), ("/dev/md0", zero),
+        ("/dev/md7", None), ("/dev/md127", raid), ("/dev/md/md1", root),
+    ]:  # fmt: skip
+        assert find_device(name, named, {}) == found
     assert find_device("/dev/disk/by-id/ata-QEMU_HARDDISK_QM00001-part2", [BOOT, ROOT, raid], {}) == ROOT
     assert find_device("/dev/disk/by-id/dm-name-vg-root", [BOOT, ROOT], {}) is None
 
@@ -122,7 +162,8 @@ def test_the_first_root_is_read_and_the_others_are_told() -> None:
     candidates = [Candidate(BOOT, frozenset({"EFI"})), Candidate(ROOT, NAMES), Candidate(second, NAMES)]
     chosen, others = choose_root(candidates, None)
     assert chosen == ROOT
-    assert others == [Problem(path="/dev/sdb1", why="another root of a system; read it with its name as --root")]
+    why = f"another root of a system, beside {ROOT.device}, which was read; read it with --root /dev/sdb1"
+    assert others == [Problem(path="/dev/sdb1", why=why)]
     for wanted in ("/dev/sdb1", "55"):
         assert choose_root(candidates, wanted)[0] == second
     with pytest.raises(UsageError, match="the roots here: /dev/sda2, /dev/sdb1"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
 from migrate.errors import NoSystemError
 from migrate.guest.handle import Subvolume
+from migrate.guest.keys import parse_key
 from migrate.guest.mounts import Mounted, Mounter
 from migrate.guest.progress import silent
 from tests.guest.handle import FakeHandle
@@ -52,7 +54,34 @@ def test_an_ordinary_machine(handle: FakeHandle) -> None:
         ("/dev/sdb", "xfs", "/srv", 409600, 307200),
         ("/dev/sda2", "vfat", "/boot/efi", 409600, 307200),
     ]
-    assert {options for options, _, _ in handle.mounts} == {"ro"}
+    assert [(options, where) for options, _, where in handle.mounts] == [
+        ("ro", "/"), ("ro", "/srv"), ("ro,utf8,tz=UTC", "/boot/efi"),
+    ]  # fmt: skip
+
+
+def test_the_size_of_an_xfs_is_what_its_superblock_says(handle: FakeHandle) -> None:
+    """A kernel's statvfs takes away what it keeps in reserve, and each version keeps another amount."""
+    fstab(handle, "UUID=44 /srv xfs\n")
+    start = bytearray(b"XFSB".ljust(4096, b"\0"))
+    struct.pack_into(">IQ", start, 4, 4096, 1000)
+    struct.pack_into(">Q", start, 48, 500)  # the log is inside, and has 64 blocks
+    struct.pack_into(">I", start, 96, 64)
+    struct.pack_into(">Q", start, 144, 900)
+    handle.starts["/dev/sdb"] = bytes(start)
+    mounted = Mounter(handle, LABELS, silent, by_kernel=True).mount(None)
+    assert [(f.mountpoint, f.bytes, f.used) for f in mounted.filesystems[:2]] == [
+        ("/", 409600, 307200), ("/srv", 936 * 4096, 36 * 4096),
+    ]  # fmt: skip
+    handle.umount_all()
+    handle.starts["/dev/sdb"] = b"no superblock"
+    mounted = Mounter(handle, LABELS, silent, by_kernel=True).mount(None)
+    assert mounted.filesystems[1].bytes == 409600
+
+
+def test_the_only_file_system_is_mounted_once(handle: FakeHandle) -> None:
+    del handle.devices["/dev/sdb"]
+    mount(handle)
+    assert [call for call in handle.calls if call.startswith("mount")] == ["mount /dev/sda3"]
 
 
 def test_without_fstab_the_rest_is_told(handle: FakeHandle) -> None:
@@ -113,13 +142,46 @@ def test_members_of_what_is_whole_are_no_problem(handle: FakeHandle) -> None:
     assert [path for path, _ in problems] == ["/dev/sda2", "/dev/vg0/data"]
 
 
+def test_raids_are_known_by_the_names_they_were_made_with(handle: FakeHandle) -> None:
+    """Whatever numbers they get here: those of /dev/md0 and /dev/md1 are the other way round."""
+    fstab(handle, "UUID=33 / ext4\n/dev/md0 /srv xfs\n/dev/md/1 /var xfs\n")
+    handle.devices["/dev/sdb"] = {"TYPE": "linux_raid_member"}
+    for number, name in ((127, "0"), (126, "1")):
+        handle.devices[f"/dev/md{number}"] = {"TYPE": "xfs", "RAID": name}
+        handle.tops[f"/dev/md{number}"] = handle.tops["/dev/sdb"]
+    _, problems = mount(handle)
+    assert [(device, where) for _, device, where in handle.mounts[1:]] == [
+        ("/dev/md127", "/srv"),
+        ("/dev/md126", "/var"),
+    ]
+    assert [path for path, _ in problems] == ["/dev/sda2"]
+    handle.broken |= {("md_detail", "/dev/md126"), ("md_detail", "/dev/md127")}
+    handle.umount_all()
+    _, problems = mount(handle)
+    assert [path for path, _ in problems][:2] == ["/srv", "/var"]
+
+
 def test_a_volume_that_cannot_be_examined(handle: FakeHandle) -> None:
+    handle.devices["/dev/sdb"] = {"TYPE": "LVM2_member", "UUID": "aaaa-bb"}
     handle.devices["/dev/vg0/data"] = {}
     handle.broken.add(("blkid", "/dev/vg0/data"))
     _, problems = mount(handle)
     assert (
         "/dev/vg0/data", "it is made of several disks, of which not all were given; give all disks of the machine",
     ) in problems  # fmt: skip
+    handle.groups = {"vg0": ["aaaabb", "cccc-dd"], "whole": ["aaaa-bb"]}
+    _, problems = mount(handle)
+    why = (
+        "its LVM volume group is not complete: vg0 lacks one disk (physical volume cccc-dd); "
+        "give all disks of the machine"
+    )
+    assert ("/dev/vg0/data", why) in problems
+
+
+def test_a_partition_that_cannot_be_examined(handle: FakeHandle) -> None:
+    handle.broken.add(("blkid", "/dev/sda2"))
+    _, problems = mount(handle)
+    assert problems[0] == ("/dev/sda2", "it cannot be examined: /dev/sda2: Input/output error")
 
 
 def test_an_fstab_that_cannot_be_read(handle: FakeHandle) -> None:
@@ -129,6 +191,133 @@ def test_an_fstab_that_cannot_be_read(handle: FakeHandle) -> None:
     assert problems[0] == (
         "/etc/fstab", "cannot be read, so only the root is mounted: /etc/fstab: Input/output error",
     )  # fmt: skip
+
+
+# ---------------------------------------------------------------- encrypted volumes
+
+LUKS_UUID = "d806b968-2f02-4138-ae61-54586be6f8ec"
+OPENED = f"/dev/mapper/luks-{LUKS_UUID}"
+WRONG = "No key available with this passphrase."
+
+
+def encrypt(handle: FakeHandle, device: str, says: str = WRONG) -> None:
+    """Hide what is on a device behind the key "right"."""
+    handle.locks[device] = "right", says, handle.devices[device]
+    handle.devices[device] = {"TYPE": "crypto_LUKS", "UUID": LUKS_UUID}
+    handle.tops[OPENED] = handle.tops[device]
+    handle.starts[device] = luks1(1000)
+
+
+def luks1(iterations: int) -> bytes:
+    """A header with one slot in use."""
+    head = bytearray(b"LUKS\xba\xbe\x00\x01".ljust(1024, b"\0"))
+    struct.pack_into(">II", head, 208, 0x00AC71F3, iterations)
+    return bytes(head)
+
+
+def mount_with(handle: FakeHandle, *keys: str) -> tuple[Mounted, list[tuple[str, str]]]:
+    mounted = Mounter(handle, LABELS, silent, [parse_key(key) for key in keys]).mount(None)
+    return mounted, [(problem.path, problem.why) for problem in mounted.problems]
+
+
+def test_an_encrypted_root_is_opened(handle: FakeHandle) -> None:
+    fstab(handle, "/dev/mapper/sda3_crypt / ext4\n")
+    encrypt(handle, "/dev/sda3")
+    mounted, problems = mount_with(handle, "/dev/sdb:key:other", "all:key:wrong", f"{LUKS_UUID}:key:right")
+    assert (mounted.filesystems[0].device, mounted.filesystems[0].mountpoint) == (OPENED, "/")
+    assert handle.tried == [("/dev/sda3", "wrong"), ("/dev/sda3", "right")]
+    assert [path for path, _ in problems] == ["/dev/sda2", "/dev/sdb"]
+    assert "/dev/sda3" not in [f.device for f in mounted.filesystems]
+
+
+@pytest.mark.parametrize(
+    ("name", "crypttab"),
+    [
+        ("home_crypt", f"home_crypt UUID={LUKS_UUID} none luks\n"),
+        ("home-crypt", "home-crypt /dev/vdb none\n"),
+        (f"luks-{LUKS_UUID}", ""),
+        (f"luks-{LUKS_UUID.upper()}", "other /dev/sdz1\n"),
+    ],
+)
+def test_a_volume_is_found_by_its_name_in_crypttab(handle: FakeHandle, name: str, crypttab: str) -> None:
+    fstab(handle, f"/dev/mapper/{name} /srv xfs\n")
+    (handle.tops["/dev/sda3"] / "etc" / "crypttab").write_text(crypttab)
+    encrypt(handle, "/dev/sdb")
+    _, problems = mount_with(handle, "/dev/sdb:key:right")
+    assert ("ro", OPENED, "/srv") in handle.mounts
+    assert [path for path, _ in problems] == ["/dev/sda2"]
+    del handle.devices[OPENED]
+    _, problems = mount_with(handle)
+    assert ("/srv", f"{SHUT} --key {LUKS_UUID}:file:FILENAME") in problems
+
+
+WRONG_GIVEN = "it is encrypted (LUKS), and the key that was given does not open it; give the right one with"
+SHUT = "it is encrypted (LUKS), and no key was given; keep its passphrase in a file, and give"
+
+
+@pytest.mark.parametrize(
+    ("keys", "says", "why"),
+    [
+        ((), WRONG, f"{SHUT} --key {LUKS_UUID}:file:FILENAME"),
+        (
+            ("/dev/sda3:key:secret",), WRONG,
+            f"it is encrypted (LUKS), and no key that was given is for it; give --key {LUKS_UUID}:file:FILENAME",
+        ),
+        (
+            ("all:key:secret",), WRONG,
+            f"{WRONG_GIVEN} --key {LUKS_UUID}:file:FILENAME",
+        ),
+        (
+            ("all:key:secret",), "Not enough available memory to open a keyslot.",
+            "it is encrypted (LUKS), and cannot be opened: Not enough available memory to open a keyslot.",
+        ),
+        (
+            ("all:key:\udce9",), WRONG,
+            "it is encrypted (LUKS), and cannot be opened: a key that is not text needs libguestfs 1.60 or newer",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_open_is_told(handle: FakeHandle, keys: tuple[str, ...], says: str, why: str) -> None:
+    encrypt(handle, "/dev/sdb", says)
+    mounted, problems = mount_with(handle, *keys)
+    assert ("/dev/sdb", why) in problems
+    assert "/dev/sdb" in [f.device for f in mounted.filesystems]
+    assert not any("secret" in text for _, text in problems)
+
+
+@pytest.mark.parametrize(
+    ("start", "why"),
+    [
+        (
+            luks1(1 << 31),
+            "its header asks for 2147483648 iterations to derive a key, where a few millions are usual",
+        ),
+        (b"", "its header is damaged"),
+    ],
+)
+def test_a_header_that_asks_for_hours_is_not_tried(handle: FakeHandle, start: bytes, why: str) -> None:
+    encrypt(handle, "/dev/sdb")
+    handle.starts["/dev/sdb"] = start
+    _, problems = mount_with(handle, "all:key:right")
+    assert ("/dev/sdb", f"it is encrypted (LUKS), and is not opened: {why}") in problems
+    assert handle.tried == []
+
+
+def test_volumes_in_an_encrypted_one_come_to_light(handle: FakeHandle) -> None:
+    """A volume group in LUKS, a volume of which is encrypted again."""
+    root = handle.devices["/dev/sda3"]
+    encrypt(handle, "/dev/sda3")
+    handle.locks["/dev/sda3"] = "right", WRONG, {"TYPE": "LVM2_member", "UUID": "pv"}
+    inner = "/dev/mapper/luks-240912c0-2035-4b4e-b139-97ff071f2f86"
+    handle.appear = {"/dev/vg/root": {"TYPE": "crypto_LUKS", "UUID": inner[-36:]}, "/dev/vg/swap": {"TYPE": "swap"}}
+    handle.locks["/dev/vg/root"] = "right", WRONG, root
+    handle.starts["/dev/vg/root"] = luks1(1000)
+    handle.tops[inner] = handle.tops["/dev/sda3"]
+    mounted, problems = mount_with(handle, "all:key:right")
+    assert [(f.device, f.type, f.mountpoint) for f in mounted.filesystems] == [
+        (inner, "ext4", "/"), ("/dev/sda2", "vfat", ""), ("/dev/sdb", "xfs", ""), ("/dev/vg/swap", "swap", ""),
+    ]  # fmt: skip
+    assert [path for path, _ in problems] == ["/dev/sda2", "/dev/sdb"]
 
 
 # ---------------------------------------------------------------- btrfs
@@ -172,7 +361,10 @@ def test_two_roots_on_one_btrfs(handle: FakeHandle, tmp_path: Path) -> None:
     btrfs(handle, tmp_path / "b", "old", "root", roots=("old", "root"))
     mounted, problems = mount(handle)
     assert mounted.filesystems[0].device == "/dev/sda3[/old]"
-    assert ("/dev/sda3[/root]", "another root of a system; read it with its name as --root") in problems
+    assert (
+        "/dev/sda3[/root]",
+        "another root of a system, beside /dev/sda3[/old], which was read; read it with --root '/dev/sda3[/root]'",
+    ) in problems
     assert mount(handle, "/dev/sda3[/root]")[0].filesystems[0].device == "/dev/sda3[/root]"
 
 

@@ -313,6 +313,10 @@ def test_labels_and_what_is_none(small: bytes, tmp_path: Path) -> None:
     run("mkfs.ntfs", "-q", "-F", "-L", "New Volume", path)
     found = probe(reader(path.read_bytes()), 2 << 20)
     assert found is not None
+    assert (found.label, found.why_not) == ("New Volume", "")
+    run("mkfs.ntfs", "-q", "-F", "-L", "Café", path)
+    found = probe(reader(path.read_bytes()), 2 << 20)
+    assert found is not None
     assert "not plain" in found.why_not
     run("mkfs.fat", path)
     assert probe(reader(path.read_bytes()), 2 << 20) is None

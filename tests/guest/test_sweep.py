@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,7 +13,7 @@ import pytest
 from migrate.errors import DiskError
 from migrate.guest import sweep as module
 from migrate.guest.directory import DirectoryGuest
-from migrate.guest.handle import reason
+from migrate.guest.handle import Stat, Xattr, reason
 from migrate.guest.progress import silent
 from migrate.guest.protocol import Problem
 from migrate.guest.sweep import Sweep, tar_pattern
@@ -176,3 +177,35 @@ def test_patterns_of_tar() -> None:
 )  # fmt: skip
 def test_the_useful_line_of_an_error(text: str, line: str) -> None:
     assert reason(RuntimeError(text)) == line
+
+
+class Wide(FakeHandle):
+    """A tree of so many directories with twenty files each, that is nowhere."""
+
+    directories = 2000
+
+    def find0(self, directory: str, files: str) -> None:
+        names = (
+            f"srv/d{n}\0" + "".join(f"srv/d{n}/file-number-{k}\0" for k in range(20)) for n in range(self.directories)
+        )
+        Path(files).write_bytes(("srv\0" + "".join(names)).encode())
+
+    def lstatnslist(self, path: str, names: Sequence[str]) -> list[Stat]:
+        mode = 0o100644 if path.startswith("/srv/") else 0o040755
+        return [Stat(**{**dict.fromkeys(Stat.__annotations__, 1), "st_mode": mode}) for _ in names]  # type: ignore[typeddict-item]
+
+    def lxattrlist(self, path: str, names: Sequence[str]) -> list[Xattr]:
+        return [Xattr(attrname="", attrval=b"0") for _ in names]
+
+
+def test_it_holds_the_names_and_no_more(tmp_path: Path) -> None:
+    """A million files must fit in 1 GiB with all that is made of them: here a name takes some 190 bytes for a while."""
+    sweep = Sweep(Wide(tmp_path), silent)
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in sweep.entries())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 2 + Wide.directories * 21
+    assert peak < 220 * count

@@ -223,3 +223,12 @@ def test_a_million_inodes_stay_under_a_gibibyte() -> None:
         tracemalloc.stop()
     assert len(tree) > count
     assert used / count < 700
+
+
+def test_a_name_may_end_in_a_newline() -> None:
+    names = ["/\n", "/.\n", "/..\n", "/a/..\n"]
+    tree = Tree([Entry(path=name, kind="file", mode=0o644, uid=0, gid=0) for name in names])
+    assert all(tree.find(name) is not None for name in names)
+    for name in ("/..", "/a/.", "a", "/a/", "//a"):
+        with pytest.raises(ValueError, match="canonical"):
+            Tree([Entry(path=name, kind="file", mode=0o644, uid=0, gid=0)])

@@ -50,7 +50,7 @@ def test_a_label_and_a_new_uuid(empty: Path) -> None:
         ("agblklog", "13", "sizes that are not usual"),
         ("fdblocks", "1000000000", "sizes that are not usual"),
         ("logstart", "0xfffffff", "sizes that are not usual"),
-        ("fname", '"a b"', "its label has characters"),
+        ("fname", '"a\tb"', "its label has characters"),
         ("lsn", "0x7000000000", "its superblock is newer than its log"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from migrate.join import join
 from migrate.model import Finding, Health, Job, Listen, Need, Place, Rebind, Service, Uses
 from migrate.plan.model import Account, Component, Plan
-from migrate.plan.propose import propose
+from migrate.plan.propose import Chosen, propose
 from migrate.plan.store import render_plan
 from tests.shop import facts
 
@@ -15,7 +15,7 @@ HERE = Place("/etc/x", 1)
 
 def _plan(*more: Finding, without: tuple[type, ...] = ()) -> Plan:
     found = facts(*more, without=without)
-    return propose(found, join(found), ["web01.qcow2"], "sha256:00")
+    return propose(found, join(found), Chosen(("web01.qcow2",)), "sha256:00")
 
 
 def _component(name: str, *more: Finding, without: tuple[type, ...] = ()) -> Component:
