@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 from debian.deb822 import Deb822
@@ -157,7 +157,7 @@ def _stanzas(reader: Reader) -> Iterator[tuple[str, Stanza]]:
                 reader.note(path, "a package with no valid name and version (Debian Policy 5.6)", stanza.line)
 
 
-def _origins(reader: Reader) -> Origins:
+def _origins(reader: Reader, installed: Collection[str]) -> Origins:
     guest = reader.guest
     release = reader.optional("/etc/os-release") or ""
     system = assignments(release).get("ID", ("debian", 0))[0]
@@ -166,7 +166,7 @@ def _origins(reader: Reader) -> Origins:
         return reader.data(f"{_LISTS}/{name}", _MAX_LIST) or b""
 
     names = [name for name in guest.listdir(_LISTS) if name.endswith(("_Packages", "Release"))]
-    return read_origins(names, read, system)
+    return read_origins(names, read, system, installed)
 
 
 def _list_of(reader: Reader, name: str, architecture: str) -> str | None:
@@ -195,11 +195,11 @@ def analyze(guest: Guest) -> Iterator[Finding]:
         yield from reader.unread
         return
     automatic = parse_extended_states(reader.optional("/var/lib/apt/extended_states", _MAX_STATUS) or "")
-    origins = _origins(reader)
+    installed = {stanza.get("Package") for _, stanza in stanzas}
+    origins = _origins(reader, installed)
     tree = _Tree(guest)
     diversions = parse_diversions(reader.optional("/var/lib/dpkg/diversions") or "")
     moved = {tree.real(path): (tree.real(to), by) for path, to, by in diversions if path.startswith("/")}
-    installed = {stanza.get("Package") for _, stanza in stanzas}
     providers: dict[str, list[str]] = {}
     for _, stanza in stanzas:
         for name in parse_depends(stanza.get("Provides")):

@@ -10,19 +10,22 @@ configuration files alone (dpkg records their digests in its status file).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Iterable
+from fnmatch import translate
 from importlib import resources
+from pathlib import PurePosixPath
 
 import msgspec
 import yaml
 
-from migrate.facts import Facts, is_below
+from migrate.facts import Facts
 from migrate.guest.protocol import Entry
 from migrate.join import Joined
 from migrate.model import Application, User
 
 _TABLE: dict[str, list[str]] = yaml.safe_load(resources.files("migrate").joinpath("places.yaml").read_text("utf-8"))
+_GENERATED = re.compile("|".join(map(translate, _TABLE["generated"]))).match
 FEW = 5
 """So many files of an application are listed one by one; more of them as their folder."""
 SHOWN = frozenset({"changed-config", "application", "secret", "unknown"})
@@ -59,20 +62,22 @@ def account(facts: Facts, joined: Joined) -> Account:
     """Return the account of everything on the disk but directories."""
     places = _Places(facts, joined)
     totals = {name: [0, 0] for name in CLASSES}
-    lines: list[Line] = []
+    lines = _Lines(places.trees)
     seen: set[tuple[int, int]] = set()
     for entry in facts.guest.walk("/"):
         if entry.kind == "directory":
             continue
         kind, why = places.classify(entry)
-        totals[kind][0] += 1
+        total = totals[kind]
+        total[0] += 1
         if entry.kind == "file" and (entry.links == 1 or entry.inode not in seen):
-            seen.add(entry.inode)
-            totals[kind][1] += entry.size
+            if entry.links != 1:
+                seen.add(entry.inode)
+            total[1] += entry.size
         if kind in SHOWN:
-            lines.append(Line(entry.path, kind, why))
+            lines.add(entry.path, kind, why)
     classes = {name: (count, size) for name, (count, size) in totals.items()}
-    return Account(classes, tuple(sorted(_collapse(lines, places.trees))))
+    return Account(classes, lines.sorted())
 
 
 class _Places:
@@ -82,15 +87,19 @@ class _Places:
         self.facts = facts
         self.secret = {s.seen_in.path: s.kind for s in facts.secrets}
         uses = [(u.path, u.role) for c in joined.candidates for u in c.uses]
-        self.data = (*_TABLE["data"], *(p for p, role in uses if role == "data"))
-        self.logs = (*_TABLE["log"], *(p for p, role in uses if role == "log"))
-        self.cache = (*_TABLE["temporary"], *(p for p, role in uses if role in {"cache", "runtime"}))
+        data = (*_TABLE["data"], *(p for p, role in uses if role == "data"))
+        logs = (*_TABLE["log"], *(p for p, role in uses if role == "log"))
+        cache = (*_TABLE["temporary"], *(p for p, role in uses if role in {"cache", "runtime"}))
+        tops = {"log": logs, "data": data, "temporary": cache, "boot": _TABLE["boot"]}
+        self.places = [(name, _Trees(each)) for name, each in tops.items()]
+        self.placed = _Trees(top for each in tops.values() for top in each)
         homes = tuple(u.home for u in facts.of(User) if not u.system or u.uid == 0)
         code = (p for p, role in uses if role == "code")
-        self.application = (*_TABLE["application"], *(a.root for a in facts.of(Application)), *code)
-        self.people = homes
-        self.config = tuple(p for p, role in uses if role == "config" and p.startswith("/etc/"))
-        self.trees = (*_TABLE["application"], *self.application, *homes)
+        application = (*_TABLE["application"], *(a.root for a in facts.of(Application)), *code)
+        self.application = _Trees(application)
+        self.people = _Trees(homes)
+        self.config = _Trees(p for p, role in uses if role == "config" and p.startswith("/etc/"))
+        self.trees = (*_TABLE["application"], *application, *homes)
 
     def classify(self, entry: Entry) -> tuple[str, str]:
         """Return the class of a path and why it is in it."""
@@ -100,15 +109,9 @@ class _Places:
         return self._by_place(path) or self._by_owner(entry) or self._rest(entry)
 
     def _by_place(self, path: str) -> tuple[str, str] | None:
-        for name, tops in (
-            ("log", self.logs),
-            ("data", self.data),
-            ("temporary", self.cache),
-            ("boot", _TABLE["boot"]),
-        ):
-            if _in(path, tops):
-                return name, "by its place"
-        return None
+        if path not in self.placed:
+            return None
+        return next((name, "by its place") for name, trees in self.places if path in trees)
 
     def _by_owner(self, entry: Entry) -> tuple[str, str] | None:
         path = entry.path
@@ -119,9 +122,9 @@ class _Places:
             return "package", package
         if self.facts.owns(path):
             return "package", "owned"
-        if _in(path, self.application):
+        if path in self.application:
             return "application", "no package owns it"
-        if _in(path, self.people):
+        if path in self.people:
             return "data", "in a home directory"
         return None
 
@@ -131,10 +134,10 @@ class _Places:
             path.startswith("/etc/systemd/") or entry.target.startswith("/etc/alternatives/")
         ):
             return "generated", "a link that systemctl(1) or update-alternatives(1) made"
-        if any(fnmatchcase(path, pattern) for pattern in _TABLE["generated"]):
+        if _GENERATED(path):
             return "generated", "made by a package's scripts or the system"
         if path.startswith("/etc/"):
-            used = _in(path, self.config)
+            used = path in self.config
             return "changed-config", "added: no package owns it" + (", a service reads it" if used else "")
         if self._parent_is_owned(path) and path.startswith(("/usr/share/", "/usr/lib/", "/var/lib/")):
             return "generated", "made in a package's own directory"
@@ -149,24 +152,51 @@ class _Places:
         return False
 
 
-def _in(path: str, tops: Iterable[str]) -> bool:
-    return any(path == top or path.startswith(top + "/") for top in tops)
+class _Trees:
+    """Directories, or files: `path in trees` tells whether a path is one of them or below one."""
+
+    def __init__(self, tops: Iterable[str]) -> None:
+        self._tops = frozenset(tops)
+        self._prefixes = tuple(f"{top}/" for top in self._tops)
+
+    def __contains__(self, path: str) -> bool:
+        return path.startswith(self._prefixes) or path in self._tops
 
 
-def _collapse(lines: list[Line], tops: Iterable[str]) -> Iterator[Line]:
-    """Yield the lines, those of one application's tree as one line for its top and one for each folder below."""
-    tops = sorted({t for t in tops if t}, key=len)
-    trees: dict[str, list[Line]] = {}
-    for line in lines:
-        top = next((t for t in tops if line.class_ == "application" and is_below(line.path, t)), None)
+class _Lines:
+    """The lines, those of one application's tree as one line for its top and one for each folder below.
+
+    Of a folder's lines no more are kept than are shown: it may hold a million files.
+    """
+
+    def __init__(self, tops: Iterable[str]) -> None:
+        self._lines: list[Line] = []
+        self._trees: dict[str, list[Line]] = {}
+        self._counts: dict[str, int] = {}
+        # `is_below` on a path in its one spelling, without splitting that for each top.
+        plain = ((top, str(PurePosixPath(top))) for top in sorted({t for t in tops if t}, key=len))
+        self._tops = [(top, each, each.rstrip("/") + "/") for top, each in plain]
+
+    def add(self, path: str, kind: str, why: str) -> None:
+        """Take a line."""
+        top = None
+        if kind == "application":
+            top = next((top for top, each, prefix in self._tops if path.startswith(prefix) or path == each), None)
         if top is None:
-            yield line
-            continue
-        rest = line.path[len(top) :].lstrip("/").split("/")
-        key = f"{top}/{rest[0]}/" if len(rest) > 1 else line.path
-        trees.setdefault(key, []).append(line)
-    for key, inside in trees.items():
-        if len(inside) <= FEW:
-            yield from inside
-        else:
-            yield Line(key, "application", f"no package owns it ({len(inside)} files)")
+            self._lines.append(Line(path, kind, why))
+            return
+        first, slash, _ = path[len(top) :].lstrip("/").partition("/")
+        key = f"{top}/{first}/" if slash else path
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        if count <= FEW:
+            self._trees.setdefault(key, []).append(Line(path, kind, why))
+
+    def sorted(self) -> tuple[Line, ...]:
+        """Return the lines to show, by path."""
+        lines = list(self._lines)
+        for key, count in self._counts.items():
+            if count <= FEW:
+                lines += self._trees[key]
+            else:
+                lines.append(Line(key, "application", f"no package owns it ({count} files)"))
+        return tuple(sorted(lines))
