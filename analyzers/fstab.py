@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzers._reading import Reader, meaningful
-from migrate.guest.fstab import parse_fstab
+from migrate.guest.mounting.fstab import parse_fstab
 from migrate.guest.protocol import Guest
 from migrate.model import Analyzer, Finding, Mount, Place, Unread
 

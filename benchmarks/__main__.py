@@ -16,7 +16,7 @@ import msgspec
 from benchmarks.disks import DISKS, FOLDER, DiskKind, build, path_of
 from benchmarks.measure import Measured, measure
 from benchmarks.table import BASE, Outcome, Section, rows, text
-from migrate.guest.appliance import needs_emulation
+from migrate.guest.libguestfs.appliance import needs_emulation
 
 DIRECT, GUESTFS, FLOOR = "vm2c --reader direct", "vm2c --reader guestfs", "floor: convert to raw, md5sum"
 _FORMATS = {".qcow2": "qcow2", ".vmdk": "vmdk"}

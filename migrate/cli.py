@@ -17,7 +17,7 @@ from migrate.errors import DiskError, UsageError, Vm2cError
 if TYPE_CHECKING:
     from migrate.console import Console
     from migrate.facts import Facts
-    from migrate.guest.keys import Key
+    from migrate.guest.mounting.keys import Key
     from migrate.guest.protocol import Guest
     from migrate.output import Written
     from migrate.plan.model import Plan
@@ -327,7 +327,7 @@ def _opened(
 
 
 def _parsed(keys: list[str]) -> tuple[Key, ...]:
-    from migrate.guest.keys import parse_key
+    from migrate.guest.mounting.keys import parse_key
 
     return tuple(parse_key(key) for key in keys)
 

@@ -18,7 +18,7 @@ import msgspec
 from migrate.errors import EngineError
 
 if TYPE_CHECKING:
-    from migrate.guest.appliance import Status
+    from migrate.guest.libguestfs.appliance import Status
 
 _GIB = 1 << 30
 _LEAST = 1 * _GIB  # the libguestfs appliance alone takes 400 MB to 700 MB of its cache
@@ -103,7 +103,7 @@ def run_doctor() -> tuple[list[Check], int]:
 
 def checks(host: Host | None = None) -> list[Check]:
     """Look at this host, in the order in which things are needed. KVM is tried once, for 20 s at most."""
-    from migrate.guest.appliance import status
+    from migrate.guest.libguestfs.appliance import status
 
     host, appliance = host or this_host(), status()
     return [
@@ -189,7 +189,7 @@ def _qemu_system(host: Host, status: Status) -> Check:
 
 
 def _acceleration(status: Status) -> Check:
-    from migrate.guest.appliance import try_kvm
+    from migrate.guest.libguestfs.appliance import try_kvm
 
     kvm = try_kvm() if status.kvm.state == "untested" else status.kvm
     if kvm.state == "usable":

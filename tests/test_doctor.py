@@ -22,8 +22,8 @@ from migrate.container import EngineVersion
 from migrate.doctor import Check, Host, checks, read_host, run_doctor
 from migrate.engine import Engine
 from migrate.errors import EngineError
-from migrate.guest import appliance
-from migrate.guest.appliance import Kvm, Status
+from migrate.guest.libguestfs import appliance
+from migrate.guest.libguestfs.appliance import Kvm, Status
 
 DEBIAN = Host(manager="apt", id="debian")
 FEDORA = Host(manager="dnf", id="fedora")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from migrate.guest.handle import Stat, StatVfs, Subvolume, Xattr
+from migrate.guest.libguestfs.handle import Stat, StatVfs, Subvolume, Xattr
 
 EVENT_LIBRARY: int
 EVENT_APPLIANCE: int

@@ -1,9 +1,9 @@
 """The reader that needs no appliance: qemu-nbd under volumes and file systems that are read in this process.
 
 It is used only where it is certain to see what a mount would: each partition or logical volume holds a file system of
-a kind and in a state that `migrate.guest.probe` knows, or no files at all (swap, a boot loader). For everything else
-it raises DiskError with the reason, and libguestfs reads the disks (`migrate.guest.libguestfs`). What turns out
-unreadable only later, in a file's content, is read through libguestfs from then on.
+a kind and in a state that `filesystems.probe` knows, or no files at all (swap, a boot loader). For everything else it
+raises DiskError with the reason, and libguestfs reads the disks (`libguestfs.reader`). What turns out unreadable only
+later, in a file's content, is read through libguestfs from then on.
 
 Finding the root and what is mounted below it is done by the same code: `DirectHandle` answers the calls of
 libguestfs that `Mounter` makes.
@@ -19,18 +19,18 @@ from typing import cast
 import msgspec
 
 from migrate.errors import DiskError, GuestFileError
-from migrate.guest.devices import NO_FILES
-from migrate.guest.handle import Handle, Stat, StatVfs
-from migrate.guest.image import ImageInfo, notes_of, source_of
-from migrate.guest.inprocess import Found, InProcess, Read
-from migrate.guest.lvm import Member, find_volumes
-from migrate.guest.mounts import Mounter
-from migrate.guest.nbd import NbdDisk
-from migrate.guest.partitions import Partition, find_partitions
-from migrate.guest.probe import examine, open_found
+from migrate.guest.filesystems.inprocess import Found, InProcess, Read
+from migrate.guest.filesystems.probe import examine, open_found
+from migrate.guest.images.image import ImageInfo, notes_of, source_of
+from migrate.guest.images.nbd import NbdDisk
+from migrate.guest.libguestfs.handle import Handle, Stat, StatVfs
+from migrate.guest.mounting.devices import NO_FILES
+from migrate.guest.mounting.mounts import Mounter
 from migrate.guest.progress import Notify, Progress, silent
 from migrate.guest.protocol import Entry, Guest, Problem
 from migrate.guest.tree import Tree, TreeGuest
+from migrate.guest.volumes.lvm import Member, find_volumes
+from migrate.guest.volumes.partitions import Partition, find_partitions
 from migrate.text import show
 
 

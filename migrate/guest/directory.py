@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from migrate.errors import DiskError, GuestFileError
-from migrate.guest.layout import NETWORK_TYPES
+from migrate.guest.mounting.layout import NETWORK_TYPES
+from migrate.guest.mounting.root import check_root
 from migrate.guest.protocol import Disk, Entry, FileSystem, Kind, Problem, Source
-from migrate.guest.root import check_root
 from migrate.guest.tree import Tree, TreeGuest, decode, encode
 from migrate.text import show
 

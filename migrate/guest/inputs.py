@@ -10,11 +10,11 @@ from typing import Literal
 import msgspec
 
 from migrate.errors import DiskError
-from migrate.guest.image import ImageInfo, describe, describe_stored
-from migrate.guest.oci import is_image_directory
-from migrate.guest.ova import is_ova, open_ova
+from migrate.guest.archives.oci import is_image_directory
+from migrate.guest.archives.tarball import is_tar
+from migrate.guest.images.image import ImageInfo, describe, describe_stored
+from migrate.guest.images.ova import is_ova, open_ova
 from migrate.guest.progress import Progress, silent
-from migrate.guest.tarball import is_tar
 
 Kind = Literal["image", "appliance", "archive", "directory", "container image"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from migrate.errors import DiskError, NoSystemError, UsageError
+from migrate.guest.archives.oci import OciGuest, open_archive
 from migrate.guest.directory import DirectoryGuest
-from migrate.guest.image import ImageInfo
+from migrate.guest.images.image import ImageInfo
 from migrate.guest.inputs import Kind, images_of, kind_of
-from migrate.guest.keys import Key
-from migrate.guest.oci import OciGuest, open_archive
+from migrate.guest.mounting.keys import Key
 from migrate.guest.progress import Notify, Progress, silent
 from migrate.guest.protocol import Guest
 from migrate.guest.tree import TreeGuest
@@ -87,7 +87,7 @@ def _opened(
     progress: Progress,
 ) -> TreeGuest:
     def mounted() -> TreeGuest:
-        from migrate.guest.libguestfs import GuestfsGuest
+        from migrate.guest.libguestfs.reader import GuestfsGuest
 
         return GuestfsGuest(infos, root, notify, progress, keys=keys)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analyzers import os_release
 from analyzers._elf import read_elf
-from migrate.guest.tarball import TarGuest
+from migrate.guest.archives.tarball import TarGuest
 from migrate.model import Place, System, Trait, Unread
 from tests.analyzers.fake import FakeGuest, File, Link
 

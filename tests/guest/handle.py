@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from migrate.guest.handle import Stat, StatVfs, Subvolume, Xattr
+from migrate.guest.libguestfs.handle import Stat, StatVfs, Subvolume, Xattr
 
 
 class FakeHandle:

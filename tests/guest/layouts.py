@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from migrate.guest.appliance import needs_emulation
+from migrate.guest.libguestfs.appliance import needs_emulation
 from tests.guest.made import put, run, sparse_file
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _lvm(handle: guestfs.GuestFS) -> None:
     handle.pvcreate("/dev/sda3")
     handle.pvcreate("/dev/sdb")
     handle.vgcreate("sys-vg", ["/dev/sda3", "/dev/sdb"])
-    kinds = {"root": ("xfs", 330), "usr": ("ext4", 60), "var": ("ext3", 260), "home-1": ("btrfs", 120)}
+    kinds = {"root": ("xfs", 330), "usr": ("ext4", 60), "var": ("ext3", 260), "home-1": ("ext4", 120)}
     for name, (kind, size) in kinds.items():
         handle.lvcreate(name, "sys-vg", size)
         handle.mkfs(kind, f"/dev/sys-vg/{name}")
@@ -117,7 +117,7 @@ def _lvm(handle: guestfs.GuestFS) -> None:
     fstab = (
         "/dev/mapper/sys--vg-root / xfs defaults 0 0\n/dev/sys-vg/usr /usr ext4 defaults 0 2\n"
         f"UUID={handle.vfs_uuid('/dev/sys-vg/var')} /var ext3 defaults 0 2\n"
-        "/dev/mapper/sys--vg-home--1 /home btrfs defaults 0 0\n/dev/mapper/sys--vg-swap none swap sw 0 0\n"
+        "/dev/mapper/sys--vg-home--1 /home ext4 defaults 0 0\n/dev/mapper/sys--vg-swap none swap sw 0 0\n"
         f"UUID={handle.vfs_uuid('/dev/sda2')} /boot ext4 defaults 0 2\n"
         f"UUID={handle.vfs_uuid('/dev/sda1')} /boot/efi vfat umask=0077 0 1\n"
         "this line has no sense\nnas:/export /srv nfs defaults 0 0\n/var/www /srv/www none bind 0 0\n"

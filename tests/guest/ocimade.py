@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from migrate.guest.oci import OciGuest, open_archive
+from migrate.guest.archives.oci import OciGuest, open_archive
 from migrate.guest.protocol import Entry, Guest
 from tests.guest.made import Maker
 

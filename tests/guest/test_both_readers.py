@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,27 +16,38 @@ import msgspec
 import pytest
 
 from migrate.errors import DiskError
-from migrate.guest.devices import find_devices
 from migrate.guest.direct import DirectHandle, _disk_name
-from migrate.guest.handle import Handle
-from migrate.guest.image import ImageInfo
+from migrate.guest.images.image import ImageInfo
+from migrate.guest.images.nbd import NbdDisk
 from migrate.guest.inputs import images_of
-from migrate.guest.layout import FileSystemSeen, holds_files
-from migrate.guest.libguestfs import _Machine
-from migrate.guest.mounts import options_of
-from migrate.guest.nbd import NbdDisk
+from migrate.guest.libguestfs.handle import Handle
+from migrate.guest.libguestfs.reader import _Machine
+from migrate.guest.libguestfs.sweep import Sweep
+from migrate.guest.mounting.devices import find_devices
+from migrate.guest.mounting.layout import FileSystemSeen, holds_files
+from migrate.guest.mounting.mounts import options_of
 from migrate.guest.progress import silent
 from migrate.guest.protocol import Entry
 from migrate.guest.spool import reopened, spool
-from migrate.guest.sweep import Sweep
-from tests.guest.made import CORPUS, needs_guestfs
+from tests.guest.compared import same_analysis
+from tests.guest.made import CORPUS, needs_guestfs, unpacked
 
 pytestmark = pytest.mark.appliance
 
-ONLY_LIBGUESTFS: dict[str, str] = {}
+ONLY_LIBGUESTFS = {
+    "luks1.raw": "it is encrypted",
+    "luks2.raw": "it is encrypted",
+    "ntfs-differential.vhdx": "/a_link: it is a reparse point",
+    "compressed_stream_opt.vmdk": "holds something that is not recognised",
+    "streamOptimizedWithMarkers.vmdk": "holds something that is not recognised",
+}
 """Disks that the direct reader leaves to libguestfs, with a part of its reason."""
 
-REFUSED: dict[str, str] = {}
+REFUSED = {
+    "no_ovf.ova": "it has no OVF descriptor",
+    "wrong_ova.ova": "its descriptor names .*, and that is not beside it",
+    "tw_sparse-s001.vmdk": "it is a part of a disk; give the descriptor",
+}
 """Files that are no disk that can be read, with a part of the reason."""
 
 
@@ -48,40 +60,61 @@ class Attached(msgspec.Struct, frozen=True):
     devices: list[FileSystemSeen]
 
 
+def names() -> list[str]:
+    """The corpus' disks, by their names once they are unpacked."""
+    return sorted(path.name.removesuffix(".zst") for path in CORPUS.iterdir()) if CORPUS.is_dir() else []
+
+
 @pytest.fixture(scope="module")
-def attached(corpus: Path) -> Iterator[Attached]:
+def place(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of the corpus in one folder, unpacked: differencing disks need their parents beside them."""
+    place = tmp_path_factory.mktemp("corpus")
+    for path in corpus.iterdir():
+        if path.suffix == ".zst":
+            unpacked(corpus, path.stem, place)
+        else:
+            shutil.copy(path, place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def attached(place: Path) -> Iterator[Attached]:
     needs_guestfs()
     with contextlib.ExitStack() as stack:
         infos: dict[str, ImageInfo] = {}
-        for path in sorted(corpus.iterdir()):
-            if path.name not in REFUSED:
-                infos[path.name] = images_of(path, allow_backing=(), stack=stack)[0]
+        for name in names():
+            if name not in REFUSED:
+                infos[name] = images_of(place / name, stack=stack)[0]
         machine = _Machine(list(infos.values()), silent, silent)
+        stack.callback(machine.servers.close)
         stack.callback(machine.handle.close)
         devices, problems = find_devices(machine.handle, machine.labels)
         assert problems == []
         yield Attached(machine.handle, {name: number for number, name in enumerate(infos)}, infos, devices)
 
 
-def names() -> list[str]:
-    return sorted(path.name for path in CORPUS.iterdir()) if CORPUS.is_dir() else []
-
-
 @pytest.mark.parametrize("name", names())
-def test_a_disk_of_the_corpus(attached: Attached, name: str) -> None:
+def test_a_disk_of_the_corpus(place: Path, attached: Attached, name: str) -> None:
     if name in REFUSED:
         with contextlib.ExitStack() as stack, pytest.raises(DiskError, match=REFUSED[name]):
-            images_of(CORPUS / name, allow_backing=(), stack=stack)
+            images_of(place / name, stack=stack)
         return
     disk = NbdDisk(attached.infos[name])
     try:
         if name in ONLY_LIBGUESTFS:
             with pytest.raises(DiskError, match=ONLY_LIBGUESTFS[name]):
-                DirectHandle([(disk.read, disk.size)])
+                mount_all(DirectHandle([(disk.read, disk.size)]))
             return
         compare(DirectHandle([(disk.read, disk.size)]), attached, attached.numbers[name])
     finally:
         disk.close()
+
+
+def mount_all(direct: DirectHandle) -> None:
+    for seen in find_devices(direct, ["/dev/sda"])[0]:  # type: ignore[arg-type]
+        if holds_files(seen):
+            direct.mount_options("ro", seen.device, "/")
+            direct.umount_all()
 
 
 def compare(direct: DirectHandle, attached: Attached, number: int) -> None:
@@ -143,3 +176,18 @@ def digests_of(handle: Handle) -> dict[str, str]:
         handle.checksums_out("sha256", "/", reopened(file))  # type: ignore[attr-defined]
         lines = os.pread(file.fileno(), 1 << 24, 0).decode("utf-8", "surrogateescape").splitlines()
     return {path.removeprefix("."): value for value, _, path in (line.partition("  ") for line in lines)}
+
+
+def test_a_virtual_appliance_is_analyzed_the_same(place: Path) -> None:
+    """ttylinux, exported by vCenter: an OVA with a manifest, a partition at sector 63, ext3, /dev/hda1 in fstab."""
+    needs_guestfs()
+    found = same_analysis([place / "tty_tiny.ova"])
+    system, source = found["os"], found["source"]
+    assert isinstance(system, dict)
+    assert isinstance(source, dict)
+    assert (system["name"], system["hostname"]) == ("ttylinux ver 16.1 [bricolage]", "ttylinux.ec.eng.vmware.com")
+    assert [(f["device"], f["type"], f["mountpoint"]) for f in source["filesystems"]] == [("/dev/sda1", "ext3", "/")]
+    services = found["services"]
+    assert isinstance(services, list)
+    started = {service["id"] for service in services if service["enabled"]}
+    assert {"crond", "inetd", "network", "random", "sshd", "syslog", "esxcloud-heartbeat"} <= started

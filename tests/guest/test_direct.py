@@ -16,10 +16,10 @@ import pytest
 
 from migrate.errors import DiskError, GuestFileError, NoSystemError, UsageError
 from migrate.guest.direct import DirectGuest, _disk_name
-from migrate.guest.image import ImageInfo, describe
-from migrate.guest.keys import Key
-from migrate.guest.libguestfs import GuestfsGuest
-from migrate.guest.nbd import NbdClient
+from migrate.guest.images.image import ImageInfo, describe
+from migrate.guest.images.nbd import NbdClient
+from migrate.guest.libguestfs.reader import GuestfsGuest
+from migrate.guest.mounting.keys import Key
 from migrate.guest.open import open_guest
 from migrate.guest.progress import silent
 from migrate.guest.protocol import Entry, Guest
@@ -299,7 +299,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def keep(self, stack: contextlib.ExitStack) -> None:
             stack.close()
 
-    monkeypatch.setattr("migrate.guest.libguestfs.GuestfsGuest", StandIn)
+    monkeypatch.setattr("migrate.guest.libguestfs.reader.GuestfsGuest", StandIn)
     return given
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from migrate.errors import GuestFileError, NoSystemError
-from migrate.guest.image import describe
-from migrate.guest.libguestfs import GuestfsGuest, _Machine, version
-from migrate.guest.mounts import Mounter
+from migrate.guest.images.image import describe
+from migrate.guest.libguestfs.reader import GuestfsGuest, _Machine, version
+from migrate.guest.mounting.mounts import Mounter
 from migrate.guest.open import open_guest
 from migrate.guest.progress import silent
 from migrate.guest.protocol import Guest
@@ -80,7 +80,7 @@ def test_what_no_archive_has(disk_guest: Guest) -> None:
 
 def test_prefetching_is_one_archive_and_gives_the_same(disk_guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(disk_guest, GuestfsGuest)
-    monkeypatch.setattr("migrate.guest.bulk._SINGLE", 1.0)  # so that even a dozen files pay
+    monkeypatch.setattr("migrate.guest.libguestfs.bulk._SINGLE", 1.0)  # so that even a dozen files pay
     names = [e.path for e in disk_guest.walk("/srv") if e.kind == "file" and 0 < e.size < 1 << 20]
     before = {name: disk_guest.read(name) for name in names}
     disk_guest.prefetch(["/srv", "/etc/absolute"])

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from migrate.errors import NoSystemError
-from migrate.guest import mounts
-from migrate.guest.devices import find_devices
-from migrate.guest.image import describe
-from migrate.guest.keys import parse_key
-from migrate.guest.layout import FileSystemSeen, why_not_mountable
-from migrate.guest.libguestfs import _KEY_MEMORY, _Machine
-from migrate.guest.mounts import Mounted, Mounter
+from migrate.guest.images.image import describe
+from migrate.guest.libguestfs.reader import _KEY_MEMORY, _Machine
+from migrate.guest.mounting import mounts
+from migrate.guest.mounting.devices import find_devices
+from migrate.guest.mounting.keys import parse_key
+from migrate.guest.mounting.layout import FileSystemSeen, why_not_mountable
+from migrate.guest.mounting.mounts import Mounted, Mounter
 from migrate.guest.open import open_guest
 from migrate.guest.progress import silent
+from tests.guest.compared import same_analysis
 from tests.guest.layouts import HOME_PASSPHRASE, LVM_DISKS, PASSPHRASE, RAID_DISKS, TWO, make_disks
 from tests.guest.made import needs, needs_guestfs, unpacked
 
@@ -86,7 +87,7 @@ def test_a_volume_group_over_two_disks(survey: Survey) -> None:
         "/": "/dev/sys-vg/root xfs",
         "/usr": "/dev/sys-vg/usr ext4",
         "/var": "/dev/sys-vg/var ext3",
-        "/home": "/dev/sys-vg/home-1 btrfs",
+        "/home": "/dev/sys-vg/home-1 ext4",
         "/boot": "/dev/sda2 ext4",
         "/boot/efi": "/dev/sda1 vfat",
     }
@@ -98,6 +99,16 @@ def test_a_volume_group_over_two_disks(survey: Survey) -> None:
         ("/srv", "a network file system (nfs) is mounted there; it is on no disk of this machine"),
         ("/srv/www", "a bind mount of /var/www; what it shows is read there"),
     ]
+
+
+def test_both_readers_read_the_same_machine(disks: dict[str, Path]) -> None:
+    """LVM over two disks with XFS, ext3 and ext4, /boot and an EFI partition beside it."""
+    given = [disks[letter] for letter in LVM_DISKS]
+    same_analysis(given)
+    with open_guest(given) as guest:
+        assert guest.source.reader == "direct"
+        assert guest.read("/boot/efi/Žluťoučký kůň 日本.txt") == b"on the ESP\n"
+        assert guest.read("/home/notes") == b"in /home\n"
 
 
 def test_the_size_of_an_xfs_is_what_its_superblock_says(survey: Survey, disks: dict[str, Path]) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from migrate.errors import DiskError, UsageError
+from migrate.guest.archives.tarball import TarGuest
 from migrate.guest.directory import DirectoryGuest
 from migrate.guest.inputs import kind_of
-from migrate.guest.keys import Key, parse_key
+from migrate.guest.mounting.keys import Key, parse_key
 from migrate.guest.open import open_guest
-from migrate.guest.tarball import TarGuest
 from tests.guest.made import Maker
 
 
@@ -31,7 +31,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         def keep(self, stack: contextlib.ExitStack) -> None:
             stack.close()
 
-    monkeypatch.setattr("migrate.guest.libguestfs.GuestfsGuest", StandIn)
+    monkeypatch.setattr("migrate.guest.libguestfs.reader.GuestfsGuest", StandIn)
     return given
 
 

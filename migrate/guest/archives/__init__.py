@@ -1,0 +1,1 @@
+"""Roots that are no disks: tar archives and container images."""

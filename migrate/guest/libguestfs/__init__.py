@@ -1,0 +1,1 @@
+"""The reader that mounts everything in libguestfs' appliance."""
