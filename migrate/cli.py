@@ -76,6 +76,9 @@ AllowOption = Annotated[
 ]
 
 EXIT_BLIND = 3
+_DISKS = frozenset({
+    ".tar", ".raw", ".img", ".qcow2", ".qcow", ".qed", ".vmdk", ".vhd", ".vpc", ".vhdx", ".vdi", ".ova", ".iso",
+})  # fmt: skip
 
 
 @app.callback(invoke_without_command=True)
@@ -293,9 +296,9 @@ def analyzers(format_: FormatOption = Format.text, quiet: QuietOption = False, v
 def default_directory(disk: Path) -> Path:
     """Return the output folder of a disk: its name without its suffix, in the current folder."""
     name = disk.resolve().name if disk.name in {"", ".", ".."} else disk.name
-    for suffix in (".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst"):
-        if name.endswith(suffix):
-            return Path(name.removesuffix(suffix))
+    inner, packed = Path(name).stem, Path(name).suffix in {".gz", ".xz", ".bz2", ".zst"}
+    if packed and Path(inner).suffix in _DISKS:
+        return Path(Path(inner).stem)
     stem = Path(name).stem
     return Path(stem if stem != name and stem else f"{name}-plan")
 

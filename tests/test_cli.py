@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from migrate import cli
+from migrate.plan.store import read_plan
+from tests.guest.made import needs, put, sparse_file
+from tests.guest.made import run as run_program
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -209,6 +212,50 @@ def test_wrong_usage_is_exit_code_2(run: Run, tmp_path: Path) -> None:
     assert "--into" in err
 
 
+def test_generate_opens_the_root_and_the_snapshot_that_were_analyzed(run: Run, machine: Path, tmp_path: Path) -> None:
+    """Two systems on one disk, of which the second was asked for as it was before; then it became another machine."""
+    needs("mke2fs", "sfdisk", "qemu-img", "qemu-nbd")
+    other = tmp_path / "other"
+    shutil.copytree(machine, other, symlinks=True)
+    disk = sparse_file(tmp_path / "disk.raw", 64)
+    qcow2 = tmp_path / "disk.qcow2"
+    run_program("sfdisk", "-q", disk, stdin="label: gpt\nsize=24MiB\nsize=24MiB\n")
+    for hostname, before in (("web02", True), ("web03", False)):
+        (other / "etc/hostname").write_text(f"{hostname}\n")
+        for place, root in ((1, machine), (25, other)):
+            run_program("mke2fs", "-q", "-t", "ext4", "-d", root, sparse_file(tmp_path / "part", 24))
+            put(tmp_path / "part", disk, place)
+            (tmp_path / "part").unlink()
+        run_program("qemu-img", "convert", *([] if before else ["-n"]), "-f", "raw", "-O", "qcow2", disk, qcow2)
+        if before:
+            run_program("qemu-img", "snapshot", "-c", "before", qcow2)
+    out = tmp_path / "plan"
+    code, printed, _ = run("analyze", qcow2, "--root", "/dev/sda2", "--snapshot", "before", "-o", out)
+    assert code == 3
+    assert "not read: /dev/sda1: another root of a system" in printed
+    plan = read_plan(out / "plan.yaml")
+    assert (plan.machine, plan.source.root, plan.source.snapshot) == ("web02", "/dev/sda2", "before")
+    code, _, err = run("generate", out)
+    assert (code, "error" in err) == (0, False)
+    text = (out / "plan.yaml").read_text()
+    assert "  snapshot: before\n" in text
+    (out / "plan.yaml").write_text(text.replace("  snapshot: before\n", ""))
+    code, _, err = run("generate", out)
+    assert (code, "these disks are web03's, and the plan is web02's" in err) == (1, True)
+    code, _, err = run("analyze", qcow2, "--snapshot", "after", "-o", out)
+    assert (code, "before" in err) == (1, True)
+
+
+def test_a_key_is_never_repeated(run: Run, machine: Path, tmp_path: Path) -> None:
+    for given in ("opensesame", "all:key", "/dev/sda1:opensesame:x"):
+        code, out, err = run("analyze", machine, "--key", given, "-o", tmp_path / "plan")
+        assert code == 2
+        assert "opensesame" not in out + err
+    code, _, err = run("analyze", machine, "--key", "all:key:opensesame", "-o", tmp_path / "plan")
+    assert (code, "opensesame" in err) == (2, False)
+    assert "cannot take --key: a directory is one root itself; leave it away" in err
+
+
 def test_another_machines_disk_is_refused(run: Run, machine: Path, tmp_path: Path) -> None:
     run("analyze", machine, "-o", tmp_path / "plan")
     (machine / "etc/hostname").write_text("db02\n")
@@ -219,7 +266,14 @@ def test_another_machines_disk_is_refused(run: Run, machine: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("disk", "folder"),
-    [("web01.qcow2", "web01"), ("/x/db.vmdk", "db"), ("root.tar.gz", "root"), ("disk", "disk-plan")],
+    [
+        ("web01.qcow2", "web01"),
+        ("/x/db.vmdk", "db"),
+        ("root.tar.gz", "root"),
+        ("web01.qcow2.zst", "web01"),
+        ("machine.ova", "machine"),
+        ("disk", "disk-plan"),
+    ],
 )
 def test_the_output_folder_is_the_disks_name(disk: str, folder: str) -> None:
     assert cli.default_directory(Path(disk)) == Path(folder)

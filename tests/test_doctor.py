@@ -98,6 +98,8 @@ def test_all_is_there(look: Look) -> None:
         "KVM",
         "qemu-img",
         "qemu-nbd",
+        "setpriv",
+        "zstd",
         "free space",
         "Docker engine",
         "docker compose",
