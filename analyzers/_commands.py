@@ -15,6 +15,7 @@ from analyzers._script_words import Word
 from migrate.errors import GuestFileError
 from migrate.guest.protocol import Guest
 from migrate.model import EnvironmentFile, Finding, Job, Place, Service, Variable
+from migrate.services import by_id
 
 # systemd.exec(5), EXECUTION ENVIRONMENT; crontab(5)
 SYSTEMD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -24,8 +25,6 @@ _MAX_SCRIPTS = 60  # for one service
 _MAX_DEPTH = 6
 _MAX_SCRIPT = 256 << 10  # bytes
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "rbash", "busybox"})
-
-_UNITS_OF = frozenset({"systemd", "sysv", "openrc", "upstart", "runit", "s6"})
 
 # Commands of the shell itself (XCU 2.14 and bash(1)), and those that every shell here has built in.
 BUILTINS = frozenset({
@@ -97,13 +96,7 @@ class Trace(msgspec.Struct):
 
 def runners(findings: Sequence[Finding]) -> list[Runner]:
     """Return the services and jobs among the findings as runners."""
-    services: dict[str, Service] = {}
-    for finding in findings:
-        if not isinstance(finding, Service):
-            continue
-        # An analyzer that knows the daemon (a database cluster) says more than the unit of the same name.
-        if finding.id not in services or services[finding.id].manager in _UNITS_OF:
-            services[finding.id] = finding
+    services = by_id(finding for finding in findings if isinstance(finding, Service))
     found = [_of_service(service) for service in services.values()]
     for job in findings:
         if not isinstance(job, Job):

@@ -10,6 +10,7 @@ from debian.deb822 import Deb822
 
 from analyzers._apt_lists import Origins, read_origins
 from analyzers._reading import Reader, assignments, numbered
+from analyzers._tree import Tree
 from migrate.guest.protocol import Guest
 from migrate.model import Analyzer, Finding, Package, PackageFiles, Place
 
@@ -107,28 +108,7 @@ def _is_automatic(automatic: set[tuple[str, str]], name: str, architecture: str)
     return (name, architecture) in automatic
 
 
-class _Tree:
-    """Turns the paths of package lists into the ones the tree has: /lib/x is /usr/lib/x on a merged-/usr system."""
-
-    def __init__(self, guest: Guest) -> None:
-        self._guest = guest
-        self._parents: dict[str, str] = {"": "", "/": ""}
-
-    def _parent(self, path: str) -> str:
-        known = self._parents.get(path)
-        if known is None:
-            real = self._guest.resolve(path)
-            known = self.real(path) if real is None else real.rstrip("/")
-            self._parents[path] = known
-        return known
-
-    def real(self, path: str) -> str:
-        """Return `path` with its directory's symlinks followed; itself, where the name is a link, it is kept."""
-        parent, _, name = path.rpartition("/")
-        return f"{self._parent(parent)}/{name}"
-
-
-def _owned(listed: Iterable[str], tree: _Tree, moved: Mapping[str, tuple[str, str]], package: str) -> tuple[str, ...]:
+def _owned(listed: Iterable[str], tree: Tree, moved: Mapping[str, tuple[str, str]], package: str) -> tuple[str, ...]:
     paths = set()
     for path in listed:
         if path in ("/.", "/", "") or not path.startswith("/"):
@@ -197,7 +177,7 @@ def analyze(guest: Guest) -> Iterator[Finding]:
     automatic = parse_extended_states(reader.optional("/var/lib/apt/extended_states", _MAX_STATUS) or "")
     installed = {stanza.get("Package") for _, stanza in stanzas}
     origins = _origins(reader, installed)
-    tree = _Tree(guest)
+    tree = Tree(guest)
     diversions = parse_diversions(reader.optional("/var/lib/dpkg/diversions") or "")
     moved = {tree.real(path): (tree.real(to), by) for path, to, by in diversions if path.startswith("/")}
     providers: dict[str, list[str]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -15,8 +14,9 @@ from analyzers._ports import option_ports, variable_port
 from analyzers._python_servers import server_of
 from analyzers._reading import Reader, assignments, meaningful
 from migrate.addresses import is_loopback
+from migrate.digests import conffiles
 from migrate.guest.protocol import Guest
-from migrate.model import Analyzer, Finding, Listen, Need, PackageFiles, Place, Service, Uses
+from migrate.model import Analyzer, Finding, Listen, Need, Place, Service, Uses
 
 _NAME = "endpoints"
 _MAX_CONFIG = 256 << 10
@@ -39,7 +39,7 @@ class _Join:
         self.silent = {f.id for f in findings if isinstance(f, Service) and f.id not in heard}
         self.sockets = {run_path(listen.path): listen.service for listen in listens if listen.path}
         self.own = {(listen.service, str(listen.port)) for listen in listens if listen.port}
-        self.shipped = {path: md5 for f in findings if isinstance(f, PackageFiles) for path, md5 in f.conffiles}
+        self.shipped = conffiles(findings)
         self.config: dict[str, list[str]] = {}
         for finding in findings:
             if isinstance(finding, Uses) and finding.role == "config":
@@ -156,7 +156,7 @@ class _Join:
             if entry is not None and entry.kind == "file" and entry.size <= _MAX_CONFIG:
                 data = self.reader.data(path, _MAX_CONFIG) or b""
                 shipped = self.shipped.get(entry.path)
-                if b"\0" not in data and hashlib.md5(data, usedforsecurity=False).hexdigest() != shipped:
+                if b"\0" not in data and not (shipped is not None and shipped.matches(data)):
                     self._known[path] = text_endpoints(data.decode("utf-8", "surrogateescape"))
         return self._known[path]
 

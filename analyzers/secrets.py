@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -19,8 +18,9 @@ from analyzers._secret_files import (
     is_source,
 )
 from analyzers._secret_text import Found, once, secrets_in
+from migrate.digests import conffiles
 from migrate.guest.protocol import Entry, Guest
-from migrate.model import Analyzer, Finding, PackageFiles, Place, Secret
+from migrate.model import Analyzer, Finding, Place, Secret
 
 _NAME = "secrets"
 _TOPS = ("/etc", "/root", "/home", "/srv", "/opt", "/usr/local", "/var/www", "/var/spool/cron", "/data", "/app")
@@ -44,7 +44,7 @@ class _Search:
         self.guest = guest
         self.reader = Reader(guest, _NAME)
         self.owners = Owners(guest, findings)
-        self.shipped = {path: md5 for f in findings if isinstance(f, PackageFiles) for path, md5 in f.conffiles}
+        self.shipped = conffiles(findings)
 
     def candidates(self) -> list[Entry]:
         """Return the files to look into, by their metadata."""
@@ -90,7 +90,7 @@ class _Search:
             data = self.reader.data(entry.path, MAX_FILE)
             if data is None or b"\0" in data[:4096]:
                 continue
-            if hashlib.md5(data, usedforsecurity=False).hexdigest() == self.shipped.get(entry.path):
+            if entry.path in self.shipped and self.shipped[entry.path].matches(data):
                 continue
             yield from self.file(entry.path, data.decode("utf-8", "surrogateescape"))
 

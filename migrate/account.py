@@ -116,7 +116,7 @@ class _Places:
     def _by_owner(self, entry: Entry) -> tuple[str, str] | None:
         path = entry.path
         if path in self.facts.conffiles:
-            package, _ = self.facts.conffiles[path]
+            package = self.facts.conffiles[path].package
             if not self.facts.is_as_shipped(path):
                 return "changed-config", f"not as {package} shipped it"
             return "package", package
@@ -134,6 +134,8 @@ class _Places:
             path.startswith("/etc/systemd/") or entry.target.startswith("/etc/alternatives/")
         ):
             return "generated", "a link that systemctl(1) or update-alternatives(1) made"
+        if entry.kind == "symlink" and entry.target.rpartition("/")[2] == "busybox":
+            return "generated", "an applet of busybox, which `busybox --install` linked"
         if _GENERATED(path):
             return "generated", "made by a package's scripts or the system"
         if path.startswith("/etc/"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from migrate.addresses import is_loopback
+from migrate.digests import Recorded, conffiles
 from migrate.errors import GuestFileError
 from migrate.guest.protocol import Guest
 from migrate.model import (
@@ -70,9 +70,9 @@ class Facts:
         return {path: f.package for f in self.of(PackageFiles) for path in f.paths}
 
     @cached_property
-    def conffiles(self) -> dict[str, tuple[str, str]]:
-        """Configuration files of packages: path to (package, md5 as shipped, in hex)."""
-        return {path: (f.package, md5) for f in self.of(PackageFiles) for path, md5 in f.conffiles}
+    def conffiles(self) -> dict[str, Recorded]:
+        """Configuration files of packages, by path."""
+        return conffiles(self.of(PackageFiles))
 
     def owner(self, path: str) -> str:
         """Return the name of the package that owns a path, following links; empty where nobody's."""
@@ -88,13 +88,13 @@ class Facts:
 
     def is_as_shipped(self, path: str) -> bool:
         """Tell whether a file is as its package brought it; only configuration has a digest to compare with."""
-        if path not in self.conffiles:
+        recorded = self.conffiles.get(path)
+        if recorded is None:
             return self.owns(path)
         try:
-            digest = hashlib.md5(self.guest.read(path), usedforsecurity=False).hexdigest()
+            return recorded.matches(self.guest.read(path))
         except GuestFileError:
             return False
-        return digest == self.conffiles[path][1]
 
     @cached_property
     def users(self) -> dict[str, User]:

@@ -102,6 +102,7 @@ def _system(facts: Facts) -> dict[str, Any]:
         "codename": system.codename if system else "",
         **{key: facts.trait(key) for key in ("architecture", "hostname", "init", "timezone", "locale")},
         "end_of_life": facts.trait("end_of_life") or None,
+        "end_of_extended_support": facts.trait("end_of_extended_support") or None,
         "seen_in": str(system.seen_in) if system else "",
     }
 

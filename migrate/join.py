@@ -31,11 +31,9 @@ from migrate.model import (
     Unread,
     Uses,
 )
+from migrate.services import by_id
 
 TieKind = Literal["tcp", "udp", "unix-socket", "shared-files", "starts-after", "runs", "external"]
-
-
-INIT_SYSTEMS = frozenset({"systemd", "sysv", "openrc", "upstart", "runit", "s6"})
 
 
 ORDERING = frozenset({"After", "Requires", "Requisite", "BindsTo", "PartOf", "Wants", "Upholds"})
@@ -96,11 +94,7 @@ def join(facts: Facts) -> Joined:
 
 
 def _candidates(facts: Facts) -> Iterable[Candidate]:
-    services: dict[str, Service] = {}
-    for service in facts.of(Service):
-        # An analyzer that knows the daemon (a database cluster) says more than the unit of the same name.
-        if service.id not in services or services[service.id].manager in INIT_SYSTEMS:
-            services[service.id] = service
+    services = by_id(facts.of(Service))
     covers: dict[str, set[str]] = {}
     for cover in facts.of(Covers):
         covers.setdefault(cover.service, set()).update(cover.units)

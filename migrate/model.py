@@ -41,8 +41,10 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
 
 
 class System(Fact, frozen=True):
-    """The operating system; `family` is debian, rhel, suse, alpine, arch or linux (not known).
+    """The operating system; `family` is what installs and upgrades packages in the same way.
 
+    It is debian, rhel (Fedora, Amazon and all that is built from Red Hat's packages), suse, alpine, arch, openwrt,
+    photon, azurelinux (CBL-Mariner too), gentoo, void, slackware, or linux (not known).
     `id`, `version` and `name` are os-release's ID, VERSION_ID and PRETTY_NAME (os-release(5)).
     `codename` is VERSION_CODENAME. `end_of_life` is an ISO date or None where it is not known.
     """
@@ -55,7 +57,10 @@ class System(Fact, frozen=True):
 
 
 class Trait(Fact, frozen=True):
-    """One property of the machine: `key` is hostname, architecture, init, timezone, locale or machine_id."""
+    """One property of the machine.
+
+    `key` is hostname, architecture, init, timezone, locale, machine_id, end_of_life or end_of_extended_support.
+    """
 
     key: str
     value: str
@@ -82,12 +87,40 @@ class Package(Fact, frozen=True):
     depends: tuple[str, ...] = ()
 
 
+class Shipped(msgspec.Struct, frozen=True, gc=False):
+    """One path as the package database recorded it, to compare the disk with; rpm knows all of this, dpkg none.
+
+    `mode` has the type bits too (st_mode of stat(2)). `digest` is hex, by `PackageFiles.algorithm`, and empty
+    for what is no regular file. `capabilities` is text as cap_from_text(3) takes it. `flags` are rpm's words
+    config, noreplace, missingok, ghost (owned, not shipped), doc, artifact. `unchecked` names what the package
+    wants nobody to compare (`%verify(not …)`): digest, size, target, user, group, mtime, mode, device, capabilities.
+    """
+
+    path: str
+    mode: int = 0
+    user: str = ""
+    group: str = ""
+    size: int = 0
+    mtime: int = 0
+    digest: str = ""
+    target: str = ""
+    capabilities: str = ""
+    flags: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+
 class PackageFiles(Fact, frozen=True):
-    """The paths a package owns; `conffiles` maps the configuration among them to the shipped md5 (hex)."""
+    """The paths a package owns; `conffiles` maps the configuration among them to the shipped digest (hex).
+
+    That is an md5 (dpkg, rpm until EL 5), or what `algorithm` (as hashlib spells it) says. It is empty for
+    configuration that the package owns and does not ship. `shipped` holds what else is known of the paths.
+    """
 
     package: str
     paths: tuple[str, ...]
     conffiles: tuple[tuple[str, str], ...] = ()
+    algorithm: str = "md5"
+    shipped: tuple[Shipped, ...] = ()
 
 
 class LanguagePackage(Fact, frozen=True):

@@ -200,6 +200,7 @@ def _facts(inventory: Mapping[str, Any], plan: Plan) -> list[tuple[str, str]]:
         ("Processor", system.get("architecture") or plan.source.architecture),
         ("Starts with", system.get("init")),
         ("Supported until", system.get("end_of_life")),
+        ("With extended support", system.get("end_of_extended_support")),
         ("Disks", ", ".join(plan.source.disks)),
     ]
     return [(label, str(value)) for label, value in lines if value]

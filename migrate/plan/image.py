@@ -10,6 +10,7 @@ from migrate.model import System
 from migrate.plan.model import Component, Image, Strategy
 
 LIFT_BASE = "scratch"
+_NOT_INSTALLED_BY_NAME = frozenset({"snap", "flatpak"})  # by the distribution's own manager, in an image
 
 
 def base_image(system: System | None) -> str:
@@ -60,7 +61,7 @@ def _packages(facts: Facts, candidate: Candidate) -> list[str]:
     found = []
     for name in sorted(names):
         package = facts.packages.get(name)
-        if package is not None and package.priority != "required":
+        if package is not None and package.priority != "required" and package.manager not in _NOT_INSTALLED_BY_NAME:
             found.append(f"{package.name}={package.version}")
     return found
 

@@ -207,3 +207,9 @@ def test_no_text_breaks_the_parsers(text: str) -> None:
     dpkg.parse_depends(text)
     dpkg.parse_conffiles(text)
     offered(text.encode("utf-8", "surrogateescape"))
+
+
+def test_a_path_of_thousands_of_parts() -> None:
+    deep = "/usr" + "/a" * 3000 + "/x"
+    listed = next(path for path in LISTS if path.endswith("/tool.list"))
+    assert files(found(extra={listed: f"/.\n{deep}\n"}), "tool").paths == (deep,)
