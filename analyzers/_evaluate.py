@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from analyzers._reading import absolute
-from analyzers._script import Simple, _Command, _List
+from analyzers._script import Building, CommandList, Simple
 from analyzers._script_words import Word
 from analyzers._shellexpand import Expanding, joined, split
 from analyzers._shelltest import MAX_TEXT, Files, answer, yesno
@@ -171,7 +171,7 @@ class _Evaluation(Expanding):
         (self.variables, self.unsure, self.exported, self.lines, self.ran, self.sourced, self.closed,
          self.nested, self.branches) = state  # fmt: skip
 
-    def separator(self, list_: _List, char: str) -> None:
+    def separator(self, list_: CommandList, char: str) -> None:
         """Keep what the end of a command says of the next one."""
         linked = self.peek(2) if self.peek(2) in ("&&", "||") else ""
         piped = char == "|" and not linked
@@ -186,7 +186,7 @@ class _Evaluation(Expanding):
         elif char in "\n;&)":
             self.link = True
 
-    def one_word(self, list_: _List, depth: int) -> None:
+    def one_word(self, list_: CommandList, depth: int) -> None:
         """Count the `case`s that are open."""
         before = list_.cases
         super().one_word(list_, depth)
@@ -198,7 +198,7 @@ class _Evaluation(Expanding):
         self.nested -= ended
         return again, ended
 
-    def open_parenthesis(self, command: _Command) -> int:
+    def open_parenthesis(self, command: Building) -> int:
         """Remember the name of a function whose body comes next."""
         name = command.words[0].text if len(command.words) == 1 else ""
         self.functions.discard(name)
@@ -208,7 +208,7 @@ class _Evaluation(Expanding):
             self.pending = name
         return opened
 
-    def add(self, command: _Command, word: Word, raw: str, depth: int) -> None:
+    def add(self, command: Building, word: Word, raw: str, depth: int) -> None:
         """Follow the reserved words, which the reading passes over."""
         if not command.words and not command.assignments:
             self.reserved(raw)
@@ -261,7 +261,7 @@ class _Evaluation(Expanding):
 
     # ---------------------------------------------------------------- commands
 
-    def end(self, command: _Command) -> None:
+    def end(self, command: Building) -> None:
         """Keep what a command sets, as far as it is sure that it does."""
         command.words = [Word(part) for word in command.words for part in split(word.text)]
         command.assignments = [(name, Word(joined(word.text))) for name, word in command.assignments]

@@ -53,7 +53,7 @@ class Script(msgspec.Struct, frozen=True):
 
 def parse(text: str, variables: Mapping[str, str] | None = None, first_line: int = 1) -> Script:
     """Read a script; `variables` are known before it starts. Never raises: what is not understood is passed over."""
-    reading = _Reading(text, dict(variables or {}), first_line)
+    reading = Reading(text, dict(variables or {}), first_line)
     reading.commands("", 0)
     return Script(
         tuple(reading.found),
@@ -64,7 +64,7 @@ def parse(text: str, variables: Mapping[str, str] | None = None, first_line: int
     )
 
 
-class _Command:
+class Building:
     """A simple command while it is read."""
 
     def __init__(self) -> None:
@@ -75,11 +75,11 @@ class _Command:
         self.inputs: list[Word] = []
 
 
-class _List:
+class CommandList:
     """A list of commands while it is read: how deep in `case` and `(`, and whether a pattern comes next."""
 
     def __init__(self) -> None:
-        self.command = _Command()
+        self.command = Building()
         self.cases = self.parentheses = 0
         self.pattern = False
 
@@ -90,7 +90,7 @@ class _List:
         return bool(words) and words[0].text == "[[" and words[-1].text != "]]"
 
 
-class _Reading(Scanner):
+class Reading(Scanner):
     """One pass over the text."""
 
     def __init__(self, text: str, variables: dict[str, str], line: int) -> None:
@@ -104,7 +104,7 @@ class _Reading(Scanner):
         if depth > MAX_DEPTH:
             self.stop_here()
             return
-        list_ = _List()
+        list_ = CommandList()
         while self.at < len(self.text):
             self.blanks()
             char = self.peek()
@@ -121,9 +121,9 @@ class _Reading(Scanner):
                 self.one_word(list_, depth)
         self.end(list_.command)
 
-    def separator(self, list_: _List, char: str) -> None:
+    def separator(self, list_: CommandList, char: str) -> None:
         """What ends a simple command."""
-        command, list_.command = list_.command, _Command()
+        command, list_.command = list_.command, Building()
         if char == "(":
             list_.parentheses += self.open_parenthesis(command)
             return
@@ -139,7 +139,7 @@ class _Reading(Scanner):
             while self.peek() in (";", "&", "|") and self.peek(2) != "&>":
                 self.take()
 
-    def one_word(self, list_: _List, depth: int) -> None:
+    def one_word(self, list_: CommandList, depth: int) -> None:
         """Read a word of a command, or `case` and `esac`."""
         command, before, quoted = list_.command, self.at, self.peek() in "'\"\\"
         word = self.word(depth)
@@ -153,7 +153,7 @@ class _Reading(Scanner):
         else:
             list_.cases = max(0, list_.cases - 1)
 
-    def add(self, command: _Command, word: Word, raw: str, depth: int) -> None:
+    def add(self, command: Building, word: Word, raw: str, depth: int) -> None:
         """Put a word where it belongs: a reserved word nowhere, an assignment before the first word."""
         if raw.isdigit() and self.peek() in ("<", ">"):
             return  # the number of what is redirected
@@ -172,7 +172,7 @@ class _Reading(Scanner):
         command.line = command.line or self.line
         command.words.append(word)
 
-    def end(self, command: _Command) -> None:
+    def end(self, command: Building) -> None:
         """Keep a finished command and remember what it assigns."""
         if not (command.words or command.assignments or command.outputs or command.inputs):
             return
@@ -203,7 +203,7 @@ class _Reading(Scanner):
             )
         )
 
-    def open_parenthesis(self, command: _Command) -> int:
+    def open_parenthesis(self, command: Building) -> int:
         """`name()` defines a function, `((…))` is arithmetic, anything else is a subshell: then return 1."""
         if self.peek(2) == "((" and not command.words:
             end = self.text.find("))", self.at)
@@ -257,7 +257,7 @@ class _Reading(Scanner):
 
     # ---------------------------------------------------------------- redirections
 
-    def redirect(self, command: _Command, depth: int) -> None:
+    def redirect(self, command: Building, depth: int) -> None:
         """Read `>`, `<`, `<<` and their kin with the word behind them."""
         if self.peek(2) in ("<(", ">("):
             command.words.append(self.word(depth))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from analyzers._script import _Reading
+from analyzers._script import Reading
 from analyzers._script_words import MAX_DEPTH, UNKNOWN
 
 # Stand in a word for where an unquoted expansion splits it, and for one that gave nothing: Unicode's noncharacters.
@@ -22,7 +22,7 @@ _MAX_TRIMMED = 256
 _MAX_COPIES = 1000  # of the variables: at functions and substitutions
 
 
-class Expanding(_Reading):
+class Expanding(Reading):
     """The reading of `_script` with a shell's rules for variables that nothing has set."""
 
     def __init__(self, text: str, variables: dict[str, str], line: int) -> None:
