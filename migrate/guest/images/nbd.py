@@ -16,6 +16,7 @@ CACHE = 64 << 20
 """How many bytes the cache of one disk holds at most."""
 
 _AHEAD = 64  # blocks: 4 MiB
+_LARGE = 512 << 10  # of bytes that are content, and would push out what is looked at again
 
 
 class BlockCache:
@@ -34,8 +35,8 @@ class BlockCache:
 
     def read(self, offset: int, length: int) -> bytes:
         """Return exactly these bytes. Raises DiskError."""
-        if offset < 0 or length < 0 or offset + length > self.size:
-            return self._client.read(offset, length)  # which says what is wrong
+        if offset < 0 or length < 0 or offset + length > self.size or length >= _LARGE:
+            return self._client.read(offset, length)  # which says what is wrong with what is none of it
         number, start = divmod(offset, BLOCK)
         if start + length <= BLOCK:
             return self._block(number)[start : start + length] if length else b""

@@ -204,11 +204,21 @@ def test_the_cache_reads_ahead_and_keeps_what_it_has() -> None:
     assert cache.read(10, 20) == CONTENT[10:30]
     assert cache.read(BLOCK - 5, 10) == CONTENT[BLOCK - 5 : BLOCK + 5]
     assert client.asked == [(0, BLOCK), (BLOCK, 2 * BLOCK)]
-    assert cache.read(0, len(CONTENT)) == CONTENT
+    step = 3 * BLOCK - 7
+    assert b"".join(cache.read(at, min(step, len(CONTENT) - at)) for at in range(0, len(CONTENT), step)) == CONTENT
     assert len(client.asked) < 10
     count = len(client.asked)
     assert cache.read(len(CONTENT) - 1, 1) == CONTENT[-1:]
     assert len(client.asked) == count
+
+
+def test_what_is_read_in_one_go_pushes_nothing_out() -> None:
+    client = Counting()
+    cache = BlockCache(client)  # type: ignore[arg-type]
+    assert cache.read(5, 1) == CONTENT[5:6]
+    assert cache.read(3, 1 << 20) == CONTENT[3 : 3 + (1 << 20)]
+    assert client.asked == [(0, BLOCK), (3, 1 << 20)]
+    assert len(cache._blocks) == 1
 
 
 def test_the_cache_is_bounded() -> None:
