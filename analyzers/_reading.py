@@ -19,11 +19,13 @@ class Reader:
         self.guest = guest
         self.analyzer = analyzer
         self.unread: list[Unread] = []
+        self._noted: set[Unread] = set()
 
     def note(self, path: str, why: str, line: int | None = None) -> None:
         """Remember that something at `path` was not understood."""
         finding = Unread(seen_in=Place(path, line), why=why, analyzer=self.analyzer)
-        if finding not in self.unread:
+        if finding not in self._noted:
+            self._noted.add(finding)
             self.unread.append(finding)
 
     def text(self, path: str, limit: int = MAX_TEXT) -> str | None:
