@@ -132,7 +132,7 @@ def _boot_commands(reader: Reader, base: str) -> Iterator[tuple[Place, str]]:
             yield Place(RC_S), RC_S
         return
     for line in _inittab.read(reader):
-        if line.action in ("sysinit", "boot", "bootwait", "wait", "once"):
+        if line.action in _inittab.BOOT:
             yield Place(_inittab.PATH, line.number), line.process
 
 

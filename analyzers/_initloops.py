@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from analyzers._reading import Reader, meaningful, numbered
+from analyzers import _inittab
+from analyzers._init import RC_S
+from analyzers._reading import Reader, numbered
 from migrate.guest.protocol import Guest
 from migrate.model import Place
 
-_ACTIONS = frozenset({"sysinit", "boot", "bootwait", "wait", "once"})
-_DEFAULT = "/etc/init.d/rcS"
 _LOOP = re.compile(r"for\s+\w+\s+in\s+(/[^\s;$`\"'{}~]*)\s*;?(?:\s*do\b.*)?")
 _ORDER = re.compile(r"S?\d\d[._-]?(?=.)")
 _MAX_SCRIPT = 1 << 18
@@ -22,13 +22,9 @@ _MAX_SCRIPT = 1 << 18
 
 def boot_scripts(reader: Reader) -> list[str]:
     """Return the programs that inittab has a boot run, of which those of a runlevel are others' concern."""
-    text = reader.optional("/etc/inittab")
-    found = []
-    for _, line in meaningful(text or ""):
-        fields = line.split(":", 3)
-        if len(fields) == 4 and fields[2] in _ACTIONS and (words := fields[3].split()):
-            found.append(words[0].lstrip("-+@"))
-    return found if text is not None else [_DEFAULT]
+    if not reader.guest.is_file(_inittab.PATH):
+        return [RC_S]
+    return [line.process.split()[0] for line in _inittab.read(reader) if line.action in _inittab.BOOT and line.process]
 
 
 def loops(text: str) -> Iterator[tuple[int, str]]:

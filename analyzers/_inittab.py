@@ -12,6 +12,10 @@ PATH = "/etc/inittab"
 _MAX_TEXT = 1 << 16
 
 
+BOOT = frozenset({"sysinit", "boot", "bootwait", "wait", "once"})
+"""The actions of what a boot runs and does not keep running."""
+
+
 class Line(msgspec.Struct, frozen=True):
     """`id:runlevels:action:process`; `process` without sysvinit's leading `+` and busybox' `-`."""
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from analyzers import _inittab
 from analyzers._boot import System, runs_systemd
 from analyzers._initloops import started as looped
 from analyzers._reading import Reader, numbered, unquote
@@ -77,10 +78,9 @@ def start_links(guest: Guest, levels: Iterable[str]) -> dict[str, Place]:
 
 def default_levels(reader: Reader) -> list[str]:
     """Return the runlevels that a boot of a machine without systemd goes through: inittab's, or 2 and 3 and 5."""
-    for _, line in numbered(reader.optional("/etc/inittab") or ""):
-        match = re.fullmatch(r"[^#:]*:([0-6]):initdefault:.*", line.strip())
-        if match:
-            return ["S", match[1]]
+    for line in _inittab.read(reader):
+        if line.action == "initdefault" and re.fullmatch("[0-6]", line.levels):
+            return ["S", line.levels]
     return ["S", "2", "3", "5"]
 
 

@@ -41,6 +41,7 @@ def kind_of(path: Path) -> Kind:
 def images_of(
     path: Path,
     *,
+    kind: Kind | None = None,
     allow_backing: Sequence[Path] = (),
     snapshot: str | None = None,
     stack: contextlib.ExitStack,
@@ -48,9 +49,10 @@ def images_of(
 ) -> list[ImageInfo]:
     """Return the disk images that a path is: itself, or a virtual appliance's in the order the machine has them.
 
-    What had to be unpacked is there until `stack` is closed. Raises DiskError.
+    `kind` is what `kind_of` said of it, where that is known. What had to be unpacked is there until `stack` is closed.
+    Raises DiskError.
     """
-    if kind_of(path) != "appliance":
+    if (kind or kind_of(path)) != "appliance":
         return [describe(path, allow_backing, snapshot=snapshot, stack=stack, progress=progress)]
     machine = open_ova(path, stack, progress)
     found = [

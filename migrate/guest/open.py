@@ -51,8 +51,10 @@ def open_guest(
         return _opened_alone(disks[0], alone, notify, progress)
     with contextlib.ExitStack() as stack:
         infos: list[ImageInfo] = []
-        for disk in disks:
-            infos += images_of(disk, allow_backing=allow_backing, snapshot=snapshot, stack=stack, progress=progress)
+        for disk, kind in zip(disks, kinds, strict=True):
+            infos += images_of(
+                disk, kind=kind, allow_backing=allow_backing, snapshot=snapshot, stack=stack, progress=progress
+            )
         if len({info.path for info in infos}) < len(infos):
             raise UsageError("open several disks together", "one of them was given twice")
         guest = _opened(infos, reader, root, keys, notify, progress)

@@ -13,6 +13,8 @@ from migrate.errors import DiskError
 PIECE = 1 << 20
 """How many bytes are moved at a time."""
 
+_ZEROS = bytes(PIECE)
+
 
 def spool_directory() -> str | None:
     """Return where temporary files go: $TMPDIR, else /var/tmp (/tmp may be memory, file-hierarchy(7)), else None."""
@@ -82,6 +84,13 @@ def pread_pieces(file: IO[bytes], start: int, length: int) -> Iterator[bytes]:
         yield piece
         start += len(piece)
         length -= len(piece)
+
+
+def zeros(length: int) -> Iterator[bytes]:
+    """Yield so many zeros, in pieces; none where `length` is negative."""
+    while length > 0:
+        yield _ZEROS[:length]
+        length -= PIECE
 
 
 def start_of(path: Path, count: int) -> bytes:

@@ -22,7 +22,7 @@ import msgspec
 
 from migrate.errors import DiskError
 from migrate.guest.protocol import Entry, Kind, Problem
-from migrate.guest.spool import pread_pieces
+from migrate.guest.spool import pread_pieces, zeros
 from migrate.guest.tree import encode, parent, shared
 from migrate.text import show
 
@@ -52,7 +52,6 @@ _KINDS: dict[bytes, Kind] = {
     tarfile.BLKTYPE: "block",
     tarfile.FIFOTYPE: "fifo",
 }
-_ZEROS = bytes(1 << 20)
 # What tarfile raises for headers that no program writes, beside its own errors.
 _ERRORS = (tarfile.TarError, OSError, ValueError, ArithmeticError, LookupError, RecursionError, MemoryError)
 
@@ -274,12 +273,12 @@ class TarIndex:
         for extent in where:
             if at >= length:
                 return
-            yield from _zeros(min(extent.offset, length) - at)
+            yield from zeros(min(extent.offset, length) - at)
             at = max(at, min(extent.offset, length))
             wanted = min(extent.length, length - at)
             yield from pread_pieces(self._file, extent.start, wanted)
             at += wanted
-        yield from _zeros(length - at)
+        yield from zeros(length - at)
 
 
 def _is_too_long(path: str) -> bool:
@@ -336,13 +335,6 @@ def _xattrs(headers: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
             except (ValueError, binascii.Error):
                 continue
     return tuple(sorted(found.items()))
-
-
-def _zeros(count: int) -> Iterator[bytes]:
-    while count > 0:
-        piece = _ZEROS[:count]
-        yield piece
-        count -= len(piece)
 
 
 class _Frugal:

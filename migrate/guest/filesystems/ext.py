@@ -28,13 +28,12 @@ from migrate.guest.filesystems.extsuper import (
     Superblock,
     parse_superblock,
 )
-from migrate.guest.filesystems.inprocess import DamagedError, Read, Usage, entry_of
+from migrate.guest.filesystems.inprocess import DamagedError, Read, Usage, entry_of, mapped
 from migrate.guest.protocol import Entry
 from migrate.guest.tree import decode
 from migrate.text import show
 
 ROOT = 2
-PIECE = 1 << 20
 _INDEX, _EXTENTS, _INLINE, _HUGE = 0x1000, 0x80000, 0x10000000, 0x40000
 _REFUSED = 0x4 | 0x800 | 0x200000 | 0x40000000  # compressed, encrypted, an attribute's value, case-insensitive
 _MAX_DEPTH = 5
@@ -243,20 +242,7 @@ class Ext:
                 self._fail(f"the content of inode {inode.number} is not where it should be")
             yield content
             return
-        size = self.superblock.block_size
-        at = 0
-        for first, count, where in self._runs(inode):
-            if at >= length or first * size >= length:
-                break
-            yield from _zeros(first * size - at)
-            at = first * size
-            while count and at < length:
-                part = min(count, PIECE // size)
-                piece = self._block(where, part)[: length - at]
-                yield piece
-                at += len(piece)
-                where, count = where + part, count - part
-        yield from _zeros(length - at)
+        yield from mapped(self._runs(inode), self.superblock.block_size, length, self._block)
 
     def content(self, inode: Inode) -> bytes:
         """Return the whole content of a directory or a symbolic link, where it must be mapped without holes."""
@@ -378,9 +364,3 @@ class Ext:
             yield from self.pieces(self.inode(number), length)
         except DamagedError as error:
             raise GuestFileError(f"read {show(path)}", error.found) from error
-
-
-def _zeros(length: int) -> Iterator[bytes]:
-    while length > 0:
-        yield bytes(min(length, PIECE))
-        length -= PIECE

@@ -19,13 +19,13 @@ from migrate.guest.filesystems.fatboot import LENGTH, Boot, parse_boot, probe
 from migrate.guest.filesystems.fatnames import RECORD, Record, count_directories, parse_directory, parse_record
 from migrate.guest.filesystems.inprocess import DamagedError, Read, Usage
 from migrate.guest.protocol import Entry
+from migrate.guest.spool import PIECE
 from migrate.guest.tree import decode, encode, join
 from migrate.text import show
 
 __all__ = ["Fat", "probe"]
 
 ROOT = 1
-PIECE = 1 << 20
 _WINDOW = 96 << 10  # bytes of the FAT at a time; a multiple of 12, so that no entry of 12 bits is cut
 _MOST_RECORDS = 2 << 20  # bytes of a directory: 65,536 records (Microsoft FAT32 File System Specification 1.03)
 _MOST_PATH = 4095  # PATH_MAX, linux/limits.h

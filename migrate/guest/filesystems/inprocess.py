@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from migrate.errors import DiskError
 from migrate.guest.directory import KINDS
 from migrate.guest.protocol import Entry
+from migrate.guest.spool import PIECE, zeros
 from migrate.guest.tree import encode, shared
 
 Read = Callable[[int, int], bytes]
@@ -123,6 +124,28 @@ def why_unknown(bits: tuple[int, int], known: tuple[int, int], names: dict[int, 
     if ro_compat & ~known_ro_compat:
         return f"it uses a feature that is not known (read-only {ro_compat & ~known_ro_compat:#x})"
     return ""
+
+
+def mapped(
+    runs: Iterable[tuple[int, int, int]], size: int, length: int, blocks: Callable[[int, int], bytes]
+) -> Iterator[bytes]:
+    """Yield the first `length` bytes of a file that lies in runs of blocks of `size` bytes; the rest is zeros.
+
+    A run, in order: its first block within the file, how many there are, where. `blocks` reads so many from a place.
+    """
+    at = 0
+    for first, count, where in runs:
+        if at >= length or first * size >= length:
+            break
+        yield from zeros(first * size - at)
+        at = first * size
+        while count and at < length:
+            part = min(count, PIECE // size, -(-(length - at) // size))
+            piece = blocks(where, part)[: length - at]
+            yield piece
+            at += len(piece)
+            where, count = where + part, count - part
+    yield from zeros(length - at)
 
 
 class InProcess(Protocol):

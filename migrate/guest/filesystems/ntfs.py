@@ -53,12 +53,12 @@ from migrate.guest.filesystems.ntfsrecord import (
     unix_time,
 )
 from migrate.guest.protocol import Entry
+from migrate.guest.spool import PIECE, zeros
 from migrate.guest.tree import encode, join
 from migrate.text import show
 
 __all__ = ["Ntfs", "probe", "top_names"]
 
-PIECE = 1 << 20
 _INDEX = "$I30".encode("utf-16-le")
 _HIDDEN, _SYSTEM, _REPARSE, _ENCRYPTED = 0x2, 0x4, 0x400, 0x4000
 _DOS_NAME = 2
@@ -171,7 +171,7 @@ class Ntfs:
         for first, count in self._mapped(what, attribute):
             end = min(at + count * cluster, written)
             if first < 0:
-                yield from _zeros(end - at)
+                yield from zeros(end - at)
                 at = max(at, end)
                 continue
             start = first * cluster - at
@@ -179,7 +179,7 @@ class Ntfs:
                 piece = self._read(start + at, min(PIECE, end - at))
                 yield piece
                 at += len(piece)
-        yield from _zeros(length - at)
+        yield from zeros(length - at)
 
     def usage(self) -> Usage:
         """Return its clusters and the free ones, as ntfs-3g counts them."""
@@ -380,9 +380,3 @@ def top_names(read: Read, size: int, name: str) -> list[str]:
     """
     ntfs = Ntfs(read, size, name, clean=False)
     return sorted(text for text, _ in ntfs.names(TOP, ntfs.record(TOP)))
-
-
-def _zeros(length: int) -> Iterator[bytes]:
-    while length > 0:
-        yield bytes(min(length, PIECE))
-        length -= PIECE

@@ -12,7 +12,7 @@ import bisect
 from collections.abc import Iterator
 from typing import Never
 
-from migrate.guest.filesystems.inprocess import DamagedError, Read
+from migrate.guest.filesystems.inprocess import DamagedError, Read, mapped
 from migrate.guest.filesystems.xfsattr import (
     LEAF_MAGIC,
     MAX_VALUE,
@@ -27,9 +27,9 @@ from migrate.guest.filesystems.xfsblock import ATTRIBUTES, DIRECTORY, REMOTE, TR
 from migrate.guest.filesystems.xfsdir import BLOCK_MAGIC, DATA_MAGIC, INDEX_START
 from migrate.guest.filesystems.xfsinode import EXTENTS, Fork, Inode, Run, parse_node, parse_root, parse_runs
 from migrate.guest.filesystems.xfssuper import Superblock
+from migrate.guest.spool import PIECE
 from migrate.text import show
 
-PIECE = 1 << 20
 _MAX_RUNS = 1 << 17
 
 
@@ -116,24 +116,10 @@ class Volume:
 
     def pieces(self, inode: Inode, length: int) -> Iterator[bytes]:
         """Yield the first `length` bytes of a regular file, holes and unwritten blocks as zeros."""
-        size = self._sb.block_size
-        length = min(length, inode.size)
-        at = 0
-        for run in self.runs(inode.number, inode.content):
-            if at >= length or run.first * size >= length:
-                break
-            if run.unwritten:
-                continue
-            yield from _zeros(run.first * size - at)
-            at = run.first * size
-            where, count = run.where, run.count
-            while count and at < length:
-                part = min(count, PIECE // size, -(-(length - at) // size))
-                piece = self.blocks(where, part)[: length - at]
-                yield piece
-                at += len(piece)
-                where, count = where + part, count - part
-        yield from _zeros(length - at)
+        runs = (
+            (run.first, run.count, run.where) for run in self.runs(inode.number, inode.content) if not run.unwritten
+        )
+        yield from mapped(runs, self._sb.block_size, min(length, inode.size), self.blocks)
 
     def link(self, inode: Inode) -> bytes:
         """Return the text of a symbolic link that is not in its inode: a header for each run (version 5)."""
@@ -280,9 +266,3 @@ class _Map:
         if at < 0 or number >= self._runs[at].first + self._runs[at].count:
             raise ValueError("its extended attributes are damaged")
         return self._runs[at].where + number - self._runs[at].first
-
-
-def _zeros(length: int) -> Iterator[bytes]:
-    while length > 0:
-        yield bytes(min(length, PIECE))
-        length -= PIECE

@@ -29,9 +29,6 @@ from migrate.guest.progress import Progress, silent
 from migrate.guest.protocol import Disk, FileSystem, Problem, Source
 from migrate.text import show
 
-FORMATS = frozenset({"raw", "qcow2", "qcow", "qed", "vmdk", "vpc", "vhdx", "vdi"})
-"""The formats that are read, as qemu calls them (vpc is VHD)."""
-
 _MAX_NAME = 1023  # of a backing file, QEMU, docs/interop/qcow2.txt
 
 

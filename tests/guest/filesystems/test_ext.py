@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.errors import DiskError, GuestFileError
-from migrate.guest.filesystems import ext as module
 from migrate.guest.filesystems.ext import Ext
 from migrate.guest.filesystems.extattr import parse_block, parse_inline, visible
 from migrate.guest.filesystems.extsuper import INLINE_DATA, parse_superblock
 from migrate.guest.open import open_guest
 from migrate.guest.protocol import Entry
+from migrate.guest.spool import PIECE
 from migrate.guest.tree import Tree
 from tests.guest.made import needs, run, sparse_file
 
@@ -345,4 +345,4 @@ def test_any_superblock(data: bytes) -> None:
 def test_blocks_are_read_in_bounded_pieces(image: Path) -> None:
     ext = opened(image.read_bytes())
     big = next(e for e in ext.entries() if e.path == "/srv/sparse")
-    assert max(len(piece) for piece in ext.read_file("/srv/sparse", big.inode[1], big.size)) <= module.PIECE
+    assert max(len(piece) for piece in ext.read_file("/srv/sparse", big.inode[1], big.size)) <= PIECE

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrate.errors import DiskError, GuestFileError
-from migrate.guest.filesystems.fat import PIECE, ROOT, Fat
+from migrate.guest.filesystems.fat import ROOT, Fat
 from migrate.guest.filesystems.fatboot import LENGTH, Boot, parse_boot, probe
 from migrate.guest.filesystems.fatnames import checksum_of, long_name, parse_directory, short_name, unix_time
 from migrate.guest.filesystems.inprocess import DamagedError
@@ -23,6 +23,7 @@ from migrate.guest.images.image import describe
 from migrate.guest.images.nbd import NbdDisk
 from migrate.guest.progress import silent
 from migrate.guest.protocol import Entry
+from migrate.guest.spool import PIECE
 from tests.guest.made import CORPUS, needs, needs_guestfs, run, sparse_file, unpacked
 
 # Name, mebibytes, mkfs.fat's options.

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from migrate.errors import DiskError, GuestFileError
 from migrate.guest.directory import KINDS
 from migrate.guest.filesystems.inprocess import DamagedError
-from migrate.guest.filesystems.ntfs import PIECE, Ntfs, probe, top_names
+from migrate.guest.filesystems.ntfs import Ntfs, probe, top_names
 from migrate.guest.filesystems.ntfsboot import LENGTH, log_is_clean, parse_boot
 from migrate.guest.filesystems.ntfsindex import parse_nodes
 from migrate.guest.filesystems.ntfsrecord import SPARSE, Attribute, parse_record, parse_runs, restored
 from migrate.guest.images.image import describe
 from migrate.guest.protocol import Entry
+from migrate.guest.spool import PIECE
 from tests.guest.made import CORPUS, needs, needs_guestfs, run, sparse_file, unpacked
 
 # Bytes of a cluster and a sector.

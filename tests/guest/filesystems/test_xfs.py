@@ -23,8 +23,8 @@ from migrate.guest.filesystems.inprocess import Read
 from migrate.guest.filesystems.xfs import Xfs
 from migrate.guest.filesystems.xfsinode import TREE, parse_root
 from migrate.guest.filesystems.xfssuper import LENGTH, parse_superblock, probe
-from migrate.guest.filesystems.xfsvolume import PIECE
 from migrate.guest.protocol import Entry
+from migrate.guest.spool import PIECE
 from tests.guest.made import CAPABILITY, needs, run, sparse_file, unpacked
 
 KINDS = {
