@@ -359,20 +359,37 @@ def unescaped(value: str) -> str:
     return _PRINTED.sub(undone, value.encode()).decode()
 
 
-# udev reads a table anew whenever a disk was opened, and partitions are away meanwhile: it is sent home first.
+# udev reads a table anew whenever a disk was opened, and partitions are away meanwhile: it is killed, and waited for.
+# Nodes are made by hand, and all is asked within one script, so that nothing comes between the table and the answer.
 _SYSFS = r"""
-udevadm settle
-udevadm control --exit
-sleep 2
-for disk in /sys/block/sd*
-do blockdev --rereadpt /dev/$(basename $disk)
-done 2>/dev/null
+for process in /proc/[0-9]*
+do case "$(cat $process/comm 2>/dev/null)" in
+*udevd) kill -9 ${process#/proc/}; while test -s $process/cmdline; do sleep 0.1; done;;
+esac
+done
+mkdir -p /run/nodes
 for label in /dev/disk/guestfs/*
-do disk=$(basename $(readlink -f $label))
+do
+disk=$(basename $(readlink -f $label))
+case $disk in *[0-9]) continue;; esac
+echo $(basename $label) $disk $(cat /sys/block/$disk/dev)
+done >/run/disks
+while read label disk number
+do
+mknod /run/nodes/$disk b ${number%:*} ${number#*:}
+blockdev --rereadpt /run/nodes/$disk
+done </run/disks 2>/dev/null
+while read label disk number
+do
 for part in /sys/block/$disk/$disk[1-9]*
-do test -d $part && echo $(basename $label) $(basename $part) $(cat $part/partition $part/start $part/size)
+do
+test -d $part || continue
+echo "PARTITION $label $(cat $part/partition $part/start $part/size | tr '\n' ' ')"
+number=$(cat $part/dev)
+mknod /run/nodes/$(basename $part) b ${number%:*} ${number#*:}
+blkid -c /dev/null -p -o export /run/nodes/$(basename $part)
 done
-done
+done </run/disks
 true
 """
 
@@ -405,11 +422,10 @@ def kernel(
             sector = 4096 if name.endswith("four") else 512
             handle.add_drive_opts(str(place / name), readonly=True, format="raw", label=name, blocksize=sector)
         handle.launch()
-        for line in handle.debug("sh", [_SYSFS]).splitlines():
-            name, device, *numbers = line.split()
-            if name not in every:
-                continue  # a partition has a label too, and is no disk
-            tags = handle.blkid(f"/dev/{device}")
+        for part in handle.debug("sh", [_SYSFS]).split("PARTITION ")[1:]:
+            first, *lines = part.splitlines()
+            name, *numbers = first.split()
+            tags = dict(line.split("=", 1) for line in lines if "=" in line)
             entry = {key: unescaped(tags[key]) for key in _ENTRY if key in tags}
             number, start, size = map(int, numbers)
             found[name].append(Seen(number, start * 512, size * 512, entry))
