@@ -124,7 +124,12 @@ class PackageFiles(Fact, frozen=True):
 
 
 class LanguagePackage(Fact, frozen=True):
-    """A package of a language's own manager; `ecosystem` as in purl: pypi, npm, gem, maven, golang, cargo."""
+    """A package of a language's own manager, as it is installed.
+
+    `ecosystem` is purl's type: pypi, conda, npm, gem, composer, maven, golang, cargo, nuget (package-url/purl-spec).
+    A maven name is `group:artifact`, an npm one has its scope (`@scope/name`), a composer one its vendor. `location`
+    is the folder or file that it is installed in.
+    """
 
     ecosystem: str
     name: str
@@ -363,13 +368,19 @@ class Health(Fact, frozen=True):
 
 
 class Application(Fact, frozen=True):
-    """Code that nobody packaged: `root` is its tree, `ecosystem` its language, `runtime` the packages it runs on."""
+    """Code that nobody packaged: `root` is its tree, or the file that it is; `runtime` the packages it runs on.
+
+    `ecosystem` is that of `LanguagePackage`, or elf (a binary no language's manager knows), script.
+    `interpreter` is what a script's first line or a binary's PT_INTERP names; `libraries` what its DT_NEEDED do.
+    """
 
     root: str
     ecosystem: str
     name: str
     version: str = ""
     runtime: tuple[str, ...] = ()
+    interpreter: str = ""
+    libraries: tuple[str, ...] = ()
 
 
 class Secret(Fact, frozen=True):

@@ -10,7 +10,7 @@ the guest; one that loops or leads nowhere resolves to None. No method ever touc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -148,6 +148,15 @@ class Guest(Protocol):
 
     def chunks(self, path: str, size: int = 1 << 20) -> Iterator[bytes]:
         """Yield the whole content in pieces, for files of any length. Raises as `read`."""
+        ...
+
+    def digests(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Return the digests (hex) of whole contents: `wanted` maps paths of regular files to hashlib's names.
+
+        Meant for many files at once: a reader reads them in the order and with the parallelism that suits it.
+        Symlinks are followed. What is no regular file, or cannot be read, is left out; why a file could not be
+        read is added to `problems`. Raises ValueError for an algorithm that hashlib does not guarantee.
+        """
         ...
 
     def prefetch(self, paths: Iterable[str]) -> None:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
+import hashlib
 import operator
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from migrate.errors import GuestFileError
@@ -202,6 +203,13 @@ def _implied(path: str) -> Entry:
     return Entry(path=path, kind="directory", mode=0o755, uid=0, gid=0)
 
 
+def hasher(algorithm: str) -> hashlib._Hash:
+    """Return a new hash object. Raises ValueError for an algorithm that is not on every platform."""
+    if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
+        raise ValueError(f"no such digest: {algorithm}")
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
 class TreeGuest(abc.ABC):
     """The `Guest` protocol on a `Tree`; a reader adds `_pieces` and, where it pays, `prefetch`."""
 
@@ -305,6 +313,26 @@ class TreeGuest(abc.ABC):
         """Yield the whole content in pieces of `size` bytes, for files of any length. Raises as `read`."""
         entry = self._regular(path)
         return _resized(self._exactly(entry, entry.size), max(1, size))
+
+    def digests(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Return the digests (hex) of files' whole contents; those that cannot be read are among the `problems`.
+
+        Raises ValueError for an algorithm that hashlib does not guarantee.
+        """
+        found: dict[str, str] = {}
+        for path, algorithm in wanted.items():
+            digest = hasher(algorithm)
+            entry = self._tree.find(path)
+            if entry is None or entry.kind != "file":
+                continue
+            try:
+                for piece in self._exactly(entry, entry.size):
+                    digest.update(piece)
+            except GuestFileError as error:
+                self._note(Problem(path=entry.path, why=error.found))
+            else:
+                found[path] = digest.hexdigest()
+        return found
 
     def prefetch(self, paths: Iterable[str]) -> None:  # noqa: B027 - a reader with cheap reads has nothing to do
         """Fetch contents below these paths in bulk where that is cheaper; otherwise do nothing."""

@@ -16,7 +16,9 @@ symlink among the keys lands where the link leads (`/lib/x` above is `/usr/lib/x
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -291,6 +293,14 @@ class FakeGuest:
         data = self.read(path)
         for start in range(0, len(data), size):
             yield data[start : start + size]
+
+    def digests(self, wanted: Mapping[str, str]) -> dict[str, str]:
+        found = {}
+        for path, algorithm in wanted.items():
+            if self.is_file(path):
+                with contextlib.suppress(GuestFileError):
+                    found[path] = hashlib.new(algorithm, self.read(path)).hexdigest()
+        return found
 
     def prefetch(self, paths: Iterable[str]) -> None:
         del paths
