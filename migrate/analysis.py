@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,8 @@ from migrate.plan.propose import Chosen, propose
 from migrate.plan.store import check, dump, read_document, read_plan, render_plan
 from migrate.redact import Redactor
 from migrate.report import render_report
+from migrate.sbom.render import render
+from migrate.sbom.standard import NAMES, Standard
 from migrate.text import show
 
 PROPOSED = ".proposed.yaml"
@@ -51,11 +53,11 @@ def redactor(facts: Facts) -> Redactor:
     return Redactor(facts.secrets, words)
 
 
-def analyze(facts: Facts, chosen: Chosen, directory: Path) -> Analysis:
+def analyze(facts: Facts, chosen: Chosen, directory: Path, sboms: Iterable[Standard] = ()) -> Analysis:
     """Return the analysis of a machine. `directory` may hold an earlier one, whose plan's edits are kept.
 
-    `chosen` is what was opened, as the plan names it. Raises PlanError where the plan.yaml that is there
-    cannot be read or is another machine's: it is never overwritten.
+    `chosen` is what was opened, as the plan names it; `sboms` are bills of materials to write too. Raises PlanError
+    where the plan.yaml that is there cannot be read or is another machine's: it is never overwritten.
     """
     joined = join(facts)
     redact = redactor(facts)
@@ -77,6 +79,7 @@ def analyze(facts: Facts, chosen: Chosen, directory: Path) -> Analysis:
             "plan.yaml": File(text.encode(), merged=True),
             PROPOSED: File(render_plan(proposed).encode()),
             "report.html": File(report.encode()),
+            **{NAMES[each]: File(render(facts, each, redact, digest)) for each in sboms},
         },
         unread=unread,
         conflicts=tuple(conflicts),

@@ -13,6 +13,7 @@ import typer
 
 from migrate import __version__
 from migrate.errors import DiskError, UsageError, Vm2cError
+from migrate.sbom.standard import Standard
 
 if TYPE_CHECKING:
     from migrate.console import Console
@@ -70,6 +71,10 @@ KeyOption = Annotated[
         help="Open encrypted volumes: DEVICE:file:FILE or DEVICE:key:KEY, where `all` is every device.",
     ),
 ]
+SbomOption = Annotated[
+    list[Standard] | None,
+    typer.Option("--sbom", help="Also write a bill of materials: sbom.cdx.json (1.6) or sbom.spdx.json (2.3)."),
+]
 AllowOption = Annotated[
     list[Path] | None,
     typer.Option("--allow-backing", metavar="DIR", help="Also open backing files below this folder."),
@@ -98,6 +103,7 @@ def analyze(
     snapshot: SnapshotOption = None,
     key: KeyOption = None,
     allow_backing: AllowOption = None,
+    sbom: SbomOption = None,
     format_: FormatOption = Format.text,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -115,7 +121,7 @@ def analyze(
     with _opened(chosen, console, reader, key, allow_backing) as guest:
         facts = _find(guest, console)
         with console.stage("Joining what was found"):
-            result = analysis.analyze(facts, chosen, directory)
+            result = analysis.analyze(facts, chosen, directory, list(dict.fromkeys(sbom or ())))
     _told(console, write(result.files, directory, "analyze"))
     for conflict in result.conflicts:
         console.warn(f"{conflict.where}: yours ({conflict.yours}) stays; proposed now: {conflict.proposed}")
