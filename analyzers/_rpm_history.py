@@ -2,6 +2,7 @@
 
 yum: yumdb(8). dnf 4: libdnf, transaction/sql/create_tables.sql, Types.hpp, RPMItem.cpp. dnf 5: dnf5-system-state(7),
 libdnf5/system/state.cpp. zypper: libzypp, target/SolvIdentFile.cc and the page ZyppHistory of its documentation.
+tdnf: _rpm_tdnf.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 from analyzers._reading import Reader, meaningful
 from analyzers._rpm_header import DamagedError
 from analyzers._rpm_sqlite import read_table
+from analyzers._rpm_tdnf import TDNF, TDNF_LIST, parse_list, read_tdnf
 
 YUMDBS = ("/var/lib/yum/yumdb", "/var/lib/dnf/yumdb")  # the second until dnf 2
 DNF = "/var/lib/dnf/history.sqlite"
@@ -46,7 +48,7 @@ class Spool(Protocol):
 class History(msgspec.Struct):
     """What is known: (name, architecture) → chosen, and (name, full version, architecture) → repository.
 
-    `automatic` are the names that zypper pulled in, and then every other name was chosen; None where nothing says.
+    `automatic` are the names that zypper or tdnf pulled in, and then all others were chosen; None where nothing says.
     """
 
     chosen: dict[tuple[str, str], bool] = msgspec.field(default_factory=dict)
@@ -198,6 +200,17 @@ def _dnf5(reader: Reader, history: History, installed: Sequence[tuple[str, str]]
             reader.note(path, str(error))
 
 
+def _tdnf(reader: Reader, spool: Spool) -> frozenset[str] | None:
+    """Return the names that tdnf pulled in; None where it says so of none."""
+    found = parse_list(reader.optional(TDNF_LIST) or "")
+    if reader.guest.is_file(TDNF) and (copy := spool(TDNF)):
+        try:
+            found |= read_tdnf(copy)
+        except DamagedError as error:
+            reader.note(TDNF, str(error))
+    return found or None
+
+
 def read_history(reader: Reader, spool: Spool, installed: Sequence[tuple[str, str]]) -> History:
     """Return what the managers wrote down, newer managers last; `installed` are (name, architecture)."""
     history = History()
@@ -211,6 +224,7 @@ def read_history(reader: Reader, spool: Spool, installed: Sequence[tuple[str, st
     # An empty list is what an image builder leaves, and not a person who chose every package.
     if text := reader.optional(AUTO_INSTALLED):
         history.automatic = parse_auto_installed(text) or None
+    history.automatic = history.automatic or _tdnf(reader, spool)
     if text := reader.optional(ZYPP_LOG, _MAX_LOG):
         history.repositories.update(parse_zypp_history(text))
     return history

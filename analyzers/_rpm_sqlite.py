@@ -21,6 +21,10 @@ _MAX_STEPS = 10_000  # 10⁸ instructions, some 10 s; a table of 130 packages ta
 _EXCESS = 2  # a table of N bytes cannot give more than that, unless its pages are used many times
 
 
+class NoTableError(DamagedError):
+    """A database has no table of that name, or something else is called so."""
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     # A copy without a write-ahead log is opened as unchangeable, so nothing is made beside it; with one, SQLite
     # has to build its index, in the private folder.
@@ -46,7 +50,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _rows(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     found = db.execute("SELECT type, rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchmany(2)
     if [(kind, root > 0) for kind, root in found if isinstance(root, int)] != [(b"table", True)]:
-        raise DamagedError(f"it has no table {table}")
+        raise NoTableError(f"it has no table {table}")
 
     def allow(action: int, first: str | None, _second: str | None, _name: str | None, source: str | None) -> int:
         reads = action == sqlite3.SQLITE_READ and first == table
@@ -62,7 +66,7 @@ def _rows(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterato
 def read_table(path: Path, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a table of a private copy; text comes as bytes. `-wal` beside it is honoured.
 
-    Raises DamagedError where it is no database, has no such table, breaks off, or takes too long.
+    Raises DamagedError where it is no database, breaks off, or takes too long, NoTableError where it has no such table.
     """
     left = _EXCESS * sum(part.stat().st_size for part in path.parent.glob(path.name + "*"))
     try:

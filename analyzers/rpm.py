@@ -21,6 +21,7 @@ from analyzers._rpm_database import DIRECTORIES, Copies, Installed, find_databas
 from analyzers._rpm_depends import Providers, Relation, required_names
 from analyzers._rpm_files import digests_of_config
 from analyzers._rpm_history import AUTO_INSTALLED, DNF, DNF5, YUMDBS, ZYPP_LOG, read_history
+from analyzers._rpm_tdnf import TDNF, TDNF_LIST
 from analyzers._tree import Tree
 from migrate.guest.protocol import Guest
 from migrate.guest.spool import private_directory
@@ -143,7 +144,7 @@ ANALYZER = Analyzer(
     says="rpm packages from Berkeley DB, ndb and sqlite: versions, who asked for them, origin, files and digests.",
     reads=(
         *(f"{folder}/{name}" for folder in DIRECTORIES for name in ("rpmdb.sqlite*", "Packages.db", "Packages")),
-        DNF, f"{DNF}-wal", f"{DNF5}/*.toml", AUTO_INSTALLED, ZYPP_LOG,
+        DNF, f"{DNF}-wal", f"{DNF5}/*.toml", AUTO_INSTALLED, ZYPP_LOG, TDNF, f"{TDNF}-wal", TDNF_LIST,
         *(f"{folder}/?/*/{name}" for folder in YUMDBS for name in ("reason", "from_repo")),
     ),
     analyze=analyze,
