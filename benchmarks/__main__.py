@@ -15,14 +15,18 @@ import msgspec
 
 from benchmarks.disks import DISKS, FOLDER, DiskKind, build, path_of
 from benchmarks.measure import Measured, measure
-from benchmarks.table import BASE, Outcome, Section, rows, text
+from benchmarks.table import BASE, CONTENT, FLOOR, Outcome, Section, rows, text
 from migrate.guest.libguestfs.appliance import needs_emulation
 
-DIRECT, GUESTFS, FLOOR = "vm2c --reader direct", "vm2c --reader guestfs", "floor: convert to raw, md5sum"
+DIRECT, GUESTFS = "vm2c --reader direct", "vm2c --reader guestfs"
+HASHED, HASHED_BY_GUESTFS = "every file's MD5, direct", "every file's MD5, guestfs"
+_READERS = {HASHED: "direct", HASHED_BY_GUESTFS: "guestfs"}
+_IN_APPLIANCE = frozenset({GUESTFS, HASHED_BY_GUESTFS, BASE})
 _FORMATS = {".qcow2": "qcow2", ".vmdk": "vmdk"}
 # Read in order by qemu's block layer, and every byte looked at once. `qemu-img convert -O raw` cannot write to a pipe
 # ("file driver requires … to be a regular file", qemu 7.2); nbdcopy can, fastest in pieces of 1 MiB.
 _FLOOR = 'nbdcopy --request-size=1048576 -- [ qemu-nbd --read-only -f "$1" "$2" ] - | md5sum'
+_CONTENT = '"$1" -m benchmarks.content "$2" | md5sum'
 
 
 def say(words: str) -> None:
@@ -34,6 +38,10 @@ def command(tool: str, disk: Path, output: Path) -> list[str]:
     """Return how a tool is called on a disk; `output` is a folder that is not there yet."""
     if tool == FLOOR:
         return ["bash", "-o", "pipefail", "-c", _FLOOR, "floor", _FORMATS[disk.suffix], str(disk)]
+    if tool == CONTENT:
+        return ["bash", "-o", "pipefail", "-c", _CONTENT, "content", sys.executable, str(disk)]
+    if tool in _READERS:
+        return [sys.executable, "-m", "benchmarks.hashing", "--reader", _READERS[tool], str(disk)]
     if tool == BASE:
         return [BASE, "-a", str(disk)]
     reader = tool.rpartition(" ")[2]
@@ -84,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [kind.name for kind in DISKS]
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is run (3)")
     parser.add_argument("--only", choices=names, action="append", help="this disk; may be given several times")
-    parser.add_argument("--skip-guestfs", action="store_true", help="leave `vm2c --reader guestfs` out")
+    parser.add_argument("--skip-guestfs", action="store_true", help="leave out what vm2c reads with guestfs")
     parser.add_argument("--skip-appliance", action="store_true", help="leave all out that boots an appliance")
     parser.add_argument("--build", action="store_true", help="make the disks and measure nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -99,10 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if given.build:
         return 0
-    tools = [DIRECT, GUESTFS, BASE, FLOOR]
-    left_out = {GUESTFS, BASE} if given.skip_appliance else {GUESTFS} if given.skip_guestfs else set()
+    tools = [DIRECT, GUESTFS, BASE, HASHED, HASHED_BY_GUESTFS, CONTENT, FLOOR]
+    left_out = _IN_APPLIANCE if given.skip_appliance else _IN_APPLIANCE - {BASE} if given.skip_guestfs else frozenset()
     tools = [tool for tool in tools if tool not in left_out]
-    emulate = bool({GUESTFS, BASE}.intersection(tools)) and (_forced() or needs_emulation(say))
+    emulate = bool(_IN_APPLIANCE.intersection(tools)) and (_forced() or needs_emulation(say))
     outcome = Outcome(
         processors=len(os.sched_getaffinity(0)),
         emulation=_conditions(tools, emulate=emulate),
@@ -117,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _conditions(tools: Sequence[str], *, emulate: bool) -> str:
-    if not {GUESTFS, BASE}.intersection(tools):
+    if not _IN_APPLIANCE.intersection(tools):
         return "Nothing that needs an appliance was run."
     if emulate:
         return "KVM is not used: appliances run under emulation, vm2c's and virt-inspector's alike."

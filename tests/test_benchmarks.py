@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import tarfile
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from benchmarks import disks, table
+from benchmarks.__main__ import HASHED, command
 from benchmarks.disks import DISKS, DiskKind
 from benchmarks.measure import Measured, measure
 from migrate.guest.open import open_guest
@@ -95,10 +98,47 @@ def test_a_failure_is_told_by_its_last_line() -> None:
     assert "No such file" in measure(["/no/such/program"], {}).failed
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs("mke2fs", "sfdisk", "qemu-img", "qemu-nbd", "mmdebstrap", "tar")
+    place = tmp_path_factory.mktemp("tiny")
+    _system(place)
+    disks.fill(place / "tree", 1003)
+    disks.make_disk(place, 48, 4096, place / "tiny.qcow2")
+    return place / "tiny.qcow2"
+
+
+def test_every_file_is_hashed(tiny: Path) -> None:
+    argv = command(HASHED, tiny, tiny.parent / "out")
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=PROJECT)
+    size = sum(path.stat().st_size for path in (tiny.parent / "tree").rglob("*") if path.is_file())
+    assert done.stdout == f"1005 of 1005 files, {size} bytes\n"
+    failing = subprocess.run([*argv[:-1], str(tiny.parent)], capture_output=True, text=True, cwd=PROJECT)
+    assert failing.returncode == 1
+    assert failing.stderr.startswith("error: ")
+
+
+def test_the_second_floor_is_what_is_not_empty(tiny: Path) -> None:
+    raw = tiny.parent / "tiny.raw"
+    disks.convert(tiny, ("-O", "raw"), raw)
+    argv = [sys.executable, "-m", "benchmarks.content", str(tiny)]
+    content = subprocess.run(argv, capture_output=True, check=True, cwd=PROJECT).stdout
+    assert 0 < len(content) < 48 << 20
+    blocks = {content[at : at + 4096] for at in range(0, len(content), 4096)}
+    whole = raw.read_bytes()
+    assert blocks | {bytes(4096)} == {whole[at : at + 4096] for at in range(0, len(whole), 4096)} | {bytes(4096)}
+    done = subprocess.run(
+        command(table.CONTENT, tiny, tiny.parent / "out"), capture_output=True, text=True, check=True, cwd=PROJECT
+    )
+    assert done.stdout.split()[0] == hashlib.md5(content).hexdigest()
+
+
 def _outcome() -> table.Outcome:
     runs = {
         "vm2c --reader direct": [Measured(2.0, 100 << 20, 0), Measured(1.5, 120 << 20, 0), Measured(4.0, 90 << 20, 0)],
         "vm2c --reader guestfs": [Measured(9.0, 1, 1), Measured(0.1, 0, 0, "error: " + "too long " * 30)],
+        table.FLOOR: [Measured(6.0, 1, 0)],
+        table.CONTENT: [Measured(1.2, 1, 0), Measured(1.0, 1, 0)],
         table.BASE: [Measured(30.0, 200 << 20, 500 << 20), Measured(33.0, 200 << 20, 600 << 20)],
     }
     section = table.Section(disk="debian", says="a disk", bytes=742 << 20, rows=table.rows(runs))
@@ -106,19 +146,35 @@ def _outcome() -> table.Outcome:
 
 
 def test_best_median_and_ratio() -> None:
-    direct, guestfs, base = _outcome().disks[0].rows
+    direct, guestfs, floor, content, base = _outcome().disks[0].rows
     assert (direct.best, direct.median, direct.ratio, direct.memory) == (1.5, 2.0, 0.05, 120 << 20)
     assert (base.best, base.median, base.ratio, base.appliance) == (30.0, 31.5, 1.0, 600 << 20)
-    assert guestfs.best is guestfs.ratio is None
+    assert guestfs.best is guestfs.ratio is guestfs.of_floor is guestfs.of_content is None
+    assert (direct.of_floor, direct.of_content) == (0.25, 1.5)
+    assert (floor.of_floor, floor.of_content, content.of_floor, base.of_content) == (1.0, 6.0, 0.1667, 30.0)
     assert guestfs.failed.startswith("error: too long")
-    assert table.rows({"floor": [Measured(1.0, 1, 0)]})[0].ratio is None
+    alone = table.rows({"floor": [Measured(1.0, 1, 0)]})[0]
+    assert alone.ratio is alone.of_floor is alone.of_content is None
 
 
 def test_the_table_fits_and_the_json_holds_the_same() -> None:
     lines = table.text(_outcome()).splitlines()
     assert max(map(len, lines)) <= table.WIDTH
     row = next(line for line in lines if "direct" in line)
-    assert row.split() == ["vm2c", "--reader", "direct", "1.50", "2.00", "0.050", "20.0", "120", "MiB", "-"]
+    assert row.split() == [
+        "vm2c",
+        "--reader",
+        "direct",
+        "1.50",
+        "2.00",
+        "0.050",
+        "20.0",
+        "0.25",
+        "1.50",
+        "120",
+        "MiB",
+        "-",
+    ]
     found = json.loads(msgspec.json.encode(_outcome()))
     assert found["disks"][0]["rows"][0]["seconds"] == [2.0, 1.5, 4.0]
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import threading
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import IO, Protocol
 
 from migrate.errors import DiskError
@@ -20,6 +20,7 @@ from migrate.guest.spool import PIECE, spool
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _LONGEST = 6
+_FED = 32 << 10
 _MOST_MEMORY = 1 << 30  # what an xz file may ask for: -9 needs 65 MiB (xz(1)), zstd limits itself to 128 MiB (zstd(1))
 ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error)
 """What `decompressed` raises for a damaged file, a missing program aside."""
@@ -83,8 +84,7 @@ def decompressed(pieces: Iterable[bytes], packed: str) -> Generator[bytes, None,
         yield from _unzstd(pieces)
         return
     decoder, is_open, after = _decoder(packed), True, b""
-    for piece in pieces:
-        data = piece
+    for data in _cut(pieces):
         while data or (is_open and not decoder.needs_input):
             if not is_open:
                 after = (after + data).lstrip(b"\0")  # padding between streams, gzip(1) and xz(1)
@@ -101,6 +101,13 @@ def decompressed(pieces: Iterable[bytes], packed: str) -> Generator[bytes, None,
                 data, is_open = decoder.unused_data, False
     if is_open:
         raise EOFError("it ends too early")
+
+
+def _cut(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut pieces small: each stream that ends copies the rest of its piece, and a MiB may hold 50,000 empty ones."""
+    for piece in pieces:
+        for start in range(0, len(piece), _FED):
+            yield piece[start : start + _FED]
 
 
 def _unzstd(pieces: Iterable[bytes]) -> Generator[bytes, None, None]:

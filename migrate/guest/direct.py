@@ -19,6 +19,9 @@ from typing import cast
 import msgspec
 
 from migrate.errors import DiskError, GuestFileError
+from migrate.guest.digests import Answer, Job, hashed_by
+from migrate.guest.directhash import DirectHashing
+from migrate.guest.filesystems.hashing import Opened
 from migrate.guest.filesystems.inprocess import Found, InProcess, Read
 from migrate.guest.filesystems.probe import examine, open_found
 from migrate.guest.images.image import ImageInfo, notes_of, source_of
@@ -58,7 +61,8 @@ class DirectHandle:
     def __init__(self, disks: Sequence[tuple[Read, int]], progress: Progress = silent) -> None:
         self._disks = disks
         self._progress = progress
-        self.filesystems: list[InProcess] = []
+        self.filesystems: list[Opened] = []
+        self.names: list[str] = []
         self.notes: list[Problem] = []
         self._mounted: dict[str, InProcess] = {}
         self._by_device: dict[str, tuple[InProcess, list[Entry]]] = {}
@@ -162,10 +166,22 @@ class DirectHandle:
             if device.found is None:
                 raise RuntimeError("there is no file system on it")  # told like the library's own errors
             self._progress(f"reading metadata of {name}")
-            opened = open_found(device.found, device.read, device.size, name, len(self.filesystems))
+            opened = self.open_again(name)
             self._by_device[name] = opened, list(opened.entries())
-            self.filesystems.append(opened)
         return self._by_device[name]
+
+    def open_again(self, name: str) -> InProcess:
+        """Open the file system on a device as the next of `filesystems`, whose devices' `names` are kept beside them.
+
+        With the names of another handle of the same disks, it has the same file systems by the same numbers.
+        """
+        device = self._devices[name]
+        if device.found is None:
+            raise RuntimeError("there is no file system on it")
+        opened = open_found(device.found, device.read, device.size, name, len(self.filesystems))
+        self.filesystems.append(Opened(opened, device.read))
+        self.names.append(name)
+        return opened
 
     def umount_all(self) -> None:
         """Show nothing any more."""
@@ -220,7 +236,7 @@ class DirectHandle:
 
     def pieces(self, entry: Entry, length: int) -> Iterator[bytes]:
         """Yield the start of a regular file. Raises GuestFileError, DiskError."""
-        return self.filesystems[entry.inode[0]].read_file(entry.path, entry.inode[1], length)
+        return self.filesystems[entry.inode[0]].system.read_file(entry.path, entry.inode[1], length)
 
 
 class DirectGuest(TreeGuest):
@@ -257,6 +273,13 @@ class DirectGuest(TreeGuest):
                     raise DiskError(f"open {show(disk.given)}", found)
             self._handle = DirectHandle([(server.read, server.size) for server in self._servers], progress)
             labels = list(self._handle.list_disk_labels())
+            self._hashing = DirectHashing(
+                disks=tuple(disks),
+                filesystems=self._handle.filesystems,
+                devices=self._handle.names,
+                notify=notify,
+                progress=progress,
+            )
             # Of the calls that a Handle has, Mounter makes only those that DirectHandle answers.
             mounted = Mounter(cast("Handle", self._handle), labels, progress).mount(root)
             problems = [*notes_of(disks), *self._handle.notes, *mounted.problems]
@@ -284,6 +307,20 @@ class DirectGuest(TreeGuest):
             else:
                 return
         yield from _after(self._other.chunks(entry.path), done, length)
+
+    def _hashed(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+        """Hash directly, and what cannot be read so in the other way."""
+        answers: list[Answer | None] = list(self._hashing.digests(jobs))
+        left: list[int] = []
+        for number, answer in enumerate(answers):
+            if answer is None and self._other is None:
+                answers[number] = self._digest(jobs[number])
+            elif answer is None:
+                left.append(number)
+        if self._other is not None and left:
+            for number, answer in zip(left, hashed_by(self._other, [jobs[each] for each in left]), strict=True):
+                answers[number] = answer
+        return [answer for answer in answers if answer is not None]
 
     def _opened_instead(self, entry: Entry, error: DiskError | GuestFileError) -> Guest:
         """Open the disks the other way. Raises GuestFileError where there is none, with what was wrong here."""

@@ -12,13 +12,13 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
-import hashlib
 import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from migrate.errors import GuestFileError
+from migrate.guest.digests import Answer, Job, digest_of, hasher, jobs_of, too_much
 from migrate.guest.glob import glob_tree
 from migrate.guest.protocol import Entry, Problem, Source
 from migrate.text import show
@@ -203,13 +203,6 @@ def _implied(path: str) -> Entry:
     return Entry(path=path, kind="directory", mode=0o755, uid=0, gid=0)
 
 
-def hasher(algorithm: str) -> hashlib._Hash:
-    """Return a new hash object. Raises ValueError for an algorithm that is not on every platform."""
-    if algorithm not in hashlib.algorithms_guaranteed or algorithm.startswith("shake"):
-        raise ValueError(f"no such digest: {algorithm}")
-    return hashlib.new(algorithm, usedforsecurity=False)
-
-
 class TreeGuest(abc.ABC):
     """The `Guest` protocol on a `Tree`; a reader adds `_pieces` and, where it pays, `prefetch`."""
 
@@ -319,20 +312,44 @@ class TreeGuest(abc.ABC):
 
         Raises ValueError for an algorithm that hashlib does not guarantee.
         """
+        jobs, numbers = jobs_of(self._tree.find, wanted)
+        answers = self._answers(jobs)
         found: dict[str, str] = {}
-        for path, algorithm in wanted.items():
-            digest = hasher(algorithm)
-            entry = self._tree.find(path)
-            if entry is None or entry.kind != "file":
-                continue
-            try:
-                for piece in self._exactly(entry, entry.size):
-                    digest.update(piece)
-            except GuestFileError as error:
-                self._note(Problem(path=entry.path, why=error.found))
-            else:
-                found[path] = digest.hexdigest()
+        for path, number in zip(wanted, numbers, strict=True):
+            answer = answers[number] if number >= 0 else ""
+            if isinstance(answer, GuestFileError):
+                self._note(Problem(path=self.resolve(path) or path, why=answer.found))
+            elif answer:
+                found[path] = answer
         return found
+
+    def _answers(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+        """Hash what there is anything of, and not more than the disks can hold."""
+        sizes = [job.entry.size for job in jobs]
+        out = too_much(sizes, sum(disk.virtual_bytes for disk in self._source.disks))
+        if self._closed:
+            return [self._unread(job) for job in jobs]
+        read = [size > 0 and number not in out for number, size in enumerate(sizes)]
+        hashed = iter(self._hashed([job for job, each in zip(jobs, read, strict=True) if each]))
+        return [next(hashed) if each else self._unread(job) for job, each in zip(jobs, read, strict=True)]
+
+    def _unread(self, job: Job) -> Answer:
+        """Return the answer for a file that is not read."""
+        attempted, size = f"hash {show(job.entry.path)}", job.entry.size
+        if self._closed:
+            return GuestFileError(attempted, "the guest was closed")
+        if size:
+            found = f"it has {size} bytes: with all others that is more than the disks can hold"
+            return GuestFileError(attempted, found)
+        return hasher(job.algorithm).hexdigest()
+
+    def _hashed(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+        """Return an answer for each file, none of which is empty; a reader may have a better way."""
+        return [self._digest(job) for job in jobs]
+
+    def _digest(self, job: Job) -> Answer:
+        """Hash one file."""
+        return digest_of(job, self._pieces(job.entry, job.entry.size))
 
     def prefetch(self, paths: Iterable[str]) -> None:  # noqa: B027 - a reader with cheap reads has nothing to do
         """Fetch contents below these paths in bulk where that is cheaper; otherwise do nothing."""

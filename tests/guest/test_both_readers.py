@@ -17,10 +17,12 @@ import pytest
 
 from migrate.errors import DiskError
 from migrate.guest.direct import DirectHandle, _disk_name
+from migrate.guest.filesystems.hashing import Task, hash_tasks
 from migrate.guest.images.image import ImageInfo
 from migrate.guest.images.nbd import NbdDisk
 from migrate.guest.inputs import images_of
 from migrate.guest.libguestfs.handle import Handle
+from migrate.guest.libguestfs.hashing import sums_below
 from migrate.guest.libguestfs.reader import _Machine
 from migrate.guest.libguestfs.sweep import Sweep
 from migrate.guest.mounting.devices import find_devices
@@ -151,6 +153,10 @@ def compare_files(direct: DirectHandle, seen: FileSystemSeen, handle: Handle, de
         digests = digests_of(handle)
         files = [entry for entry in mine.values() if entry.kind == "file"]
         assert {entry.path: digest(direct, entry) for entry in files} == digests
+        tasks = [Task(*entry.inode, entry.size, "sha256") for entry in files]
+        at_once = [found and found.hex() for found in hash_tasks(direct.filesystems, tasks)]
+        assert at_once == [digests[entry.path] for entry in files]
+        assert dict(sums_below(handle, "/", "sha256")) == digests
         for index in sweep.odd:
             index.close()
     finally:
@@ -173,7 +179,7 @@ def digest(direct: DirectHandle, entry: Entry) -> str:
 def digests_of(handle: Handle) -> dict[str, str]:
     """sha256 of every regular file, by path: one call (guestfs(3), checksums_out)."""
     with spool() as file:
-        handle.checksums_out("sha256", "/", reopened(file))  # type: ignore[attr-defined]
+        handle.checksums_out("sha256", "/", reopened(file))
         lines = os.pread(file.fileno(), 1 << 24, 0).decode("utf-8", "surrogateescape").splitlines()
     return {path.removeprefix("."): value for value, _, path in (line.partition("  ") for line in lines)}
 

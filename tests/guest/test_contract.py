@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import tarfile
+from pathlib import Path
+
 import pytest
 
 from migrate.errors import GuestFileError
@@ -159,3 +163,14 @@ def test_the_readers_agree(guest: Guest, tar_guest: Guest) -> None:
     elsewhere = {"/srv/sparse", "/srv/socket", "/srv/journalled", "/lost+found", "/var/lost+found"}
     mine = [told(each) for each in guest.walk() if each.path not in elsewhere and each.path != "/"]
     assert mine == [told(each) for each in tar_guest.walk() if each.path != "/"]
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha256", "sha512", "blake2b"])
+def test_digests_are_those_of_the_contents(guest: Guest, tree_tar: Path, algorithm: str) -> None:
+    with tarfile.open(tree_tar, encoding="utf-8", errors="surrogateescape") as archive:
+        contents = {f"/{info.name}": archive.extractfile(info) for info in archive if info.isreg() or info.islnk()}
+        content = {path: file.read() for path, file in contents.items() if file is not None}
+    content |= dict.fromkeys(("/etc/absolute", "/etc/relative", "/etc/conf.d/app.conf"), b"port = 8000\n")
+    content["/srv/to-latin"] = content["/srv/latin-\udce9"]
+    wanted = dict.fromkeys([*content, "/srv/fifo", "/srv/null", "/srv/loop", "/etc", "/no/such"], algorithm)
+    assert guest.digests(wanted) == {path: hashlib.new(algorithm, data).hexdigest() for path, data in content.items()}

@@ -111,6 +111,9 @@ def test_it_is_what_libguestfs_gives(guest: Guest, clean_disks: tuple[Path, Path
                 assert told(one, mine) == told(two, theirs)
             if one.kind == "file":
                 assert list(guest.chunks(one.path)) == list(reference.chunks(one.path)), one.path
+        for algorithm in ("md5", "sha256"):
+            wanted = {entry.path: algorithm for entry in guest.walk()}
+            assert guest.digests(wanted) == reference.digests(wanted)
         assert guest.source.filesystems == reference.source.filesystems
         assert guest.source.disks == reference.source.disks
 

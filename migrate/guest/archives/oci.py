@@ -7,7 +7,7 @@ temporary file: the others are read where they are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from migrate.errors import DiskError, GuestFileError
@@ -17,6 +17,7 @@ from migrate.guest.archives.ocipick import Picked, host_architecture, pick_oci, 
 from migrate.guest.archives.ocistore import Depot, DirectoryStore, Store, TarStore, Unpacker, read_document
 from migrate.guest.archives.tarball import Archive, TarGuest
 from migrate.guest.archives.tarindex import MAX_PROBLEMS, Budget, TarIndex
+from migrate.guest.digests import Answer, Job, hashed_in_order
 from migrate.guest.mounting.root import MARKS, check_root
 from migrate.guest.progress import Notify, Progress, silent
 from migrate.guest.protocol import Disk, Entry, FileSystem, Problem, Source
@@ -125,6 +126,15 @@ class OciGuest(TreeGuest):
             yield from self._indexes[entry.inode[0]].pieces(self._origins.get(entry.path, entry.path), length)
         except OSError as error:
             raise GuestFileError(f"read {show(entry.path)}", error.strerror or str(error)) from error
+
+    def _hashed(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+        """Hash in threads, layer by layer in the order of each."""
+
+        def place(entry: Entry) -> tuple[int, int]:
+            layer = entry.inode[0]
+            return layer, self._indexes[layer].start(self._origins.get(entry.path, entry.path))
+
+        return hashed_in_order(jobs, [place(job.entry) for job in jobs], self._digest)
 
 
 def _store(path: Path, progress: Progress, archive: Archive | None, attempted: str, depot: Depot) -> Store:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, BinaryIO
 
 from migrate.errors import DiskError, GuestFileError
 from migrate.guest import compression
 from migrate.guest.archives.tarindex import TarIndex
+from migrate.guest.digests import Answer, Job, hashed_in_order
 from migrate.guest.mounting.root import check_root
 from migrate.guest.progress import Progress, silent
 from migrate.guest.protocol import Disk, Entry, FileSystem, Source
@@ -136,6 +137,11 @@ class TarGuest(TreeGuest):
             yield from self._archive.index.pieces(entry.path, length)
         except OSError as error:
             raise GuestFileError(f"read {show(entry.path)}", error.strerror or str(error)) from error
+
+    def _hashed(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+        """Hash in threads, in the order of the archive."""
+        index = self._archive.index
+        return hashed_in_order(jobs, [index.start(job.entry.path) for job in jobs], self._digest)
 
 
 def _plain(path: Path, progress: Progress) -> IO[bytes]:

@@ -263,6 +263,11 @@ class TarIndex:
         where = self._where[path]
         return where if isinstance(where, int) else None
 
+    def start(self, path: str) -> int:
+        """Return where in the file a content begins; 0 where there is none but holes. Raises KeyError."""
+        where = self._where[path]
+        return where if isinstance(where, int) else where[0].start if where else 0
+
     def pieces(self, path: str, length: int) -> Iterator[bytes]:
         """Yield the first `length` bytes of a file's content, holes as zeros. Raises KeyError, OSError."""
         where = self._where[path]

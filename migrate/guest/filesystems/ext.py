@@ -28,7 +28,7 @@ from migrate.guest.filesystems.extsuper import (
     Superblock,
     parse_superblock,
 )
-from migrate.guest.filesystems.inprocess import DamagedError, Read, Usage, entry_of, mapped
+from migrate.guest.filesystems.inprocess import DamagedError, Extent, Read, Usage, entry_of, extents, mapped
 from migrate.guest.protocol import Entry
 from migrate.guest.tree import decode
 from migrate.text import show
@@ -178,11 +178,14 @@ class Ext:
                 self._fail(f"the extended attributes of inode {inode} are damaged (their checksum is wrong)")
         return content
 
-    def _block(self, number: int, count: int = 1) -> bytes:
+    def _place(self, number: int, count: int = 1) -> int:
         sb = self.superblock
         if not sb.first_block < number <= sb.blocks - count:
             self._fail(f"it points to block {number}, which it does not have")
-        return self._read(number * sb.block_size, count * sb.block_size)
+        return number * sb.block_size
+
+    def _block(self, number: int, count: int = 1) -> bytes:
+        return self._read(self._place(number, count), count * self.superblock.block_size)
 
     # ------------------------------------------------------------ content
 
@@ -237,12 +240,15 @@ class Ext:
         """Yield the first `length` bytes of content, holes as zeros. Raises DiskError."""
         length = min(length, inode.size)
         if inode.flags & _INLINE:
-            content = (inode.block + inline_data(inode.attributes))[:length]
-            if len(content) < length:
-                self._fail(f"the content of inode {inode.number} is not where it should be")
-            yield content
+            yield self._inline(inode, length)
             return
         yield from mapped(self._runs(inode), self.superblock.block_size, length, self._block)
+
+    def _inline(self, inode: Inode, length: int) -> bytes:
+        content = (inode.block + inline_data(inode.attributes))[:length]
+        if len(content) < length:
+            self._fail(f"the content of inode {inode.number} is not where it should be")
+        return content
 
     def content(self, inode: Inode) -> bytes:
         """Return the whole content of a directory or a symbolic link, where it must be mapped without holes."""
@@ -362,5 +368,16 @@ class Ext:
         """Yield the start of a regular file. Raises GuestFileError where its map is damaged, DiskError as `Read`."""
         try:
             yield from self.pieces(self.inode(number), length)
+        except DamagedError as error:
+            raise GuestFileError(f"read {show(path)}", error.found) from error
+
+    def layout(self, path: str, number: int, length: int) -> list[Extent] | bytes:
+        """Return where the start of a regular file is, or its bytes where they are inline. Raises as `read_file`."""
+        try:
+            inode = self.inode(number)
+            length = min(length, inode.size)
+            if inode.flags & _INLINE:
+                return self._inline(inode, length)
+            return extents(self._runs(inode), self.superblock.block_size, length, self._place)
         except DamagedError as error:
             raise GuestFileError(f"read {show(path)}", error.found) from error

@@ -209,6 +209,9 @@ class Fat:
         except DamagedError as error:
             raise GuestFileError(f"read {show(path)}", error.found) from error
 
+    def layout(self, path: str, number: int, length: int) -> None:
+        """Tell nothing: `read_file` knows. Few files of a system are on one."""
+
 
 def _zeros(piece: bytes, bits: int, first: int, end: int) -> int:
     """Return how many of the entries from `first` to before `end` are free; `piece` begins with entry 0."""

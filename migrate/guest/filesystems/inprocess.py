@@ -27,6 +27,10 @@ class DamagedError(DiskError):
     """A file system is not as it should be, or not as this reader knows it; the disk itself can be read."""
 
 
+Extent = tuple[int, int, int]
+"""A part of a file: where in it, how many bytes, where on the device."""
+
+
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """What is on a device, as blkid(8) says it (`xfs`, `vfat`, …; UUID and label as it writes them).
 
@@ -148,6 +152,22 @@ def mapped(
     yield from zeros(length - at)
 
 
+def extents(
+    runs: Iterable[tuple[int, int, int]], size: int, length: int, place: Callable[[int, int], int]
+) -> list[Extent]:
+    """Return where the first `length` bytes of a file are that lies in runs, as of `mapped`; the rest is zeros.
+
+    `place` returns where a run of so many blocks starts on the device, in bytes.
+    """
+    found: list[Extent] = []
+    for first, count, where in runs:
+        at = first * size
+        if at >= length:
+            break
+        found.append((at, min(count * size, length - at), place(where, min(count, -(-(length - at) // size)))))
+    return found
+
+
 class InProcess(Protocol):
     """A file system that is read in this process. Raises DamagedError, and DiskError as `Read` does."""
 
@@ -163,5 +183,13 @@ class InProcess(Protocol):
         """Yield the first `length` bytes of the regular file with an inode's number, holes as zeros.
 
         Raises GuestFileError where its content is damaged; `path` is for the message.
+        """
+        ...
+
+    def layout(self, path: str, number: int, length: int) -> list[Extent] | bytes | None:
+        """Return where the first `length` bytes of a regular file are, or the bytes where it is kept with its inode.
+
+        What is in no extent is zeros. None where only `read_file` knows. It is for short files: there may be an extent
+        for each block. Raises as `read_file`.
         """
         ...

@@ -372,6 +372,9 @@ class Ntfs:
         except DamagedError as error:
             raise GuestFileError(f"read {show(path)}", error.found) from error
 
+    def layout(self, path: str, number: int, length: int) -> None:
+        """Tell nothing: `read_file` knows. Few files of a system are on one."""
+
 
 def top_names(read: Read, size: int, name: str) -> list[str]:
     """Return the names in the top directory, those of a volume too that `Ntfs` does not read with certainty.

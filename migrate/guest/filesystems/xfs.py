@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from migrate.errors import GuestFileError
 from migrate.guest.directory import KINDS
 from migrate.guest.filesystems.extattr import Raw
-from migrate.guest.filesystems.inprocess import DamagedError, Read, Usage, entry_of
+from migrate.guest.filesystems.inprocess import DamagedError, Extent, Read, Usage, entry_of
 from migrate.guest.filesystems.xfsattr import short_attributes, shown
 from migrate.guest.filesystems.xfsdir import Names, parse_data, parse_short
 from migrate.guest.filesystems.xfsinode import LOCAL, Inode, device_of, parse_inode
@@ -161,9 +161,19 @@ class Xfs:
     def read_file(self, path: str, number: int, length: int) -> Iterator[bytes]:
         """Yield the start of a regular file. Raises GuestFileError where its map is damaged, DiskError as `Read`."""
         try:
-            inode = self.inode(number)
-            if not stat.S_ISREG(inode.mode):
-                self._volume.fail(f"inode {number} is no regular file")
-            yield from self._volume.pieces(inode, length)
+            yield from self._volume.pieces(self._regular(number), length)
         except DamagedError as error:
             raise GuestFileError(f"read {show(path)}", error.found) from error
+
+    def layout(self, path: str, number: int, length: int) -> list[Extent]:
+        """Return where the start of a regular file is. Raises as `read_file`."""
+        try:
+            return self._volume.layout(self._regular(number), length)
+        except DamagedError as error:
+            raise GuestFileError(f"read {show(path)}", error.found) from error
+
+    def _regular(self, number: int) -> Inode:
+        inode = self.inode(number)
+        if not stat.S_ISREG(inode.mode):
+            self._volume.fail(f"inode {number} is no regular file")
+        return inode

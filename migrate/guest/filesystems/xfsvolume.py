@@ -12,7 +12,7 @@ import bisect
 from collections.abc import Iterator
 from typing import Never
 
-from migrate.guest.filesystems.inprocess import DamagedError, Read, mapped
+from migrate.guest.filesystems.inprocess import DamagedError, Extent, Read, extents, mapped
 from migrate.guest.filesystems.xfsattr import (
     LEAF_MAGIC,
     MAX_VALUE,
@@ -60,10 +60,13 @@ class Volume:
 
     def blocks(self, where: int, count: int = 1) -> bytes:
         """Return the bytes of some blocks."""
+        return self._read(self._place(where, count), count * self._sb.block_size)
+
+    def _place(self, where: int, count: int) -> int:
         place = self._sb.place(where, count)
         if place < 0:
             self.fail(f"it points to block {where}, which it does not have")
-        return self._read(place, count * self._sb.block_size)
+        return place
 
     def _check(self, block: bytes, where: int, layout: Layout, inode: int, what: str) -> None:
         """Check a block of a version 5 file system against its own description of itself."""
@@ -116,10 +119,16 @@ class Volume:
 
     def pieces(self, inode: Inode, length: int) -> Iterator[bytes]:
         """Yield the first `length` bytes of a regular file, holes and unwritten blocks as zeros."""
-        runs = (
-            (run.first, run.count, run.where) for run in self.runs(inode.number, inode.content) if not run.unwritten
-        )
-        yield from mapped(runs, self._sb.block_size, min(length, inode.size), self.blocks)
+        yield from mapped(self._written(inode), self._sb.block_size, min(length, inode.size), self.blocks)
+
+    def layout(self, inode: Inode, length: int) -> list[Extent]:
+        """Return where the first `length` bytes of a regular file are; what is in no extent is zeros."""
+        return extents(self._written(inode), self._sb.block_size, min(length, inode.size), self._place)
+
+    def _written(self, inode: Inode) -> Iterator[tuple[int, int, int]]:
+        for run in self.runs(inode.number, inode.content):
+            if not run.unwritten:
+                yield run.first, run.count, run.where
 
     def link(self, inode: Inode) -> bytes:
         """Return the text of a symbolic link that is not in its inode: a header for each run (version 5)."""

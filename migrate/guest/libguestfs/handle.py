@@ -92,6 +92,7 @@ class Handle(Protocol):
     def readlinklist(self, path: str, names: Sequence[str]) -> list[str]: ...  # noqa: D102
     def lxattrlist(self, path: str, names: Sequence[str]) -> list[Xattr]: ...  # noqa: D102
     def pread(self, path: str, count: int, offset: int) -> bytes: ...  # noqa: D102
+    def checksums_out(self, csumtype: str, directory: str, sumsfile: str) -> None: ...  # noqa: D102
     def tar_out(  # noqa: D102
         self,
         directory: str,

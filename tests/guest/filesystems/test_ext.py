@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from migrate.guest.open import open_guest
 from migrate.guest.protocol import Entry
 from migrate.guest.spool import PIECE
 from migrate.guest.tree import Tree
+from tests.guest.filesystems.hashed import check_hashes
 from tests.guest.made import needs, run, sparse_file
 
 KINDS = {
@@ -71,6 +73,7 @@ def test_it_is_the_directory(image: Path, tree_directory: Path) -> None:
                 content = b"".join(ext.read_file(mine.path, mine.inode[1], mine.size))
                 assert content == guest.read(theirs.path), theirs.path
                 assert b"".join(ext.read_file(mine.path, mine.inode[1], 5)) == content[:5]
+    assert check_hashes(ext, ext._read, tree.walk()) > 15
 
 
 def test_what_blkid_and_the_kernel_say_of_it(image: Path) -> None:
@@ -157,6 +160,8 @@ def test_a_file_of_many_pieces(small: Callable[..., Path], tmp_path: Path) -> No
         entry = next(e for e in ext.entries() if e.path == "/holes")
         assert entry.size == len(content)
         assert b"".join(ext.read_file("/holes", entry.inode[1], entry.size)) == content
+        short = msgspec.structs.replace(entry, size=1 << 20)
+        assert check_hashes(ext, ext._read, [short]) == 1
 
 
 @pytest.mark.parametrize(
@@ -269,6 +274,7 @@ def test_hostile_disks_raise_only_disk_errors(data: st.DataObject, tmp_path_fact
                 list(ext.read_file(entry.path, entry.inode[1], min(entry.size, 1 << 20)))
             except (DiskError, GuestFileError):
                 continue
+    check_hashes(ext, ext._read, entries)
 
 
 _MADE: list[tuple[bytes, list[tuple[int, int]]]] = []

@@ -25,6 +25,7 @@ from migrate.guest.filesystems.xfsinode import TREE, parse_root
 from migrate.guest.filesystems.xfssuper import LENGTH, parse_superblock, probe
 from migrate.guest.protocol import Entry
 from migrate.guest.spool import PIECE
+from tests.guest.filesystems.hashed import check_hashes
 from tests.guest.made import CAPABILITY, needs, run, sparse_file, unpacked
 
 KINDS = {
@@ -230,8 +231,10 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_it_is_what_a_mount_shows(image: Path) -> None:
+    xfs = opened(image)
     with mounted(image, "ro") as place:
-        assert same(opened(image), place) > 5000
+        assert same(xfs, place) > 5000
+    assert check_hashes(xfs, xfs._volume._read, xfs.entries()) > 1000
 
 
 def test_what_blkid_and_statvfs_say_of_it(image: Path) -> None:

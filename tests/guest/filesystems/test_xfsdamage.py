@@ -15,6 +15,7 @@ from migrate.guest.filesystems.inprocess import DamagedError, InProcess, Read
 from migrate.guest.filesystems.xfs import Xfs
 from migrate.guest.filesystems.xfsinode import EXTENTS, TREE, parse_root
 from migrate.guest.filesystems.xfssuper import probe
+from tests.guest.filesystems.hashed import check_hashes
 from tests.guest.filesystems.test_xfs import changed, made, made_old, mounted, opened, reader
 from tests.guest.made import run
 
@@ -153,6 +154,7 @@ def _outcome(read: Read, size: int) -> str:
                     pass
             except (DiskError, GuestFileError):
                 return "file damaged"
+    check_hashes(xfs, read, entries)
     return "read"
 
 
