@@ -3,7 +3,7 @@
     DIR/plan.yaml + DIR/images/ID/ ──engine──▶ vm2c/MACHINE/ID:latest, and DIR/build.json
 
 A context that was built before, on the same base image, is not built again. One image that fails does not
-keep the others from being built.
+keep the others from being built. One that leaves files to its base is built only on a base that has them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from migrate.bases.check import BaseChecker, read_left
+from migrate.bases.model import LeftToBase
 from migrate.console import Console, Stage
 from migrate.container import BuildError
 from migrate.context import context_tar
@@ -160,6 +162,7 @@ class _Builder:
         self.console = console
         self.nocache = nocache
         self._redact = redact
+        self._bases = BaseChecker(engine)
 
     def fit(self, text: str) -> str:
         """Return a text from the builder without secrets, on one printable line."""
@@ -180,11 +183,25 @@ class _Builder:
         with self.console.stage(f"build {component.id}") as stage:
             try:
                 image = msgspec.structs.replace(image, context=self._digest(context))
+                left = read_left(context)
+                checked = self._bases.check(left) if left else ""
                 done = self._same(image, before) or self._new(image, context, stage, before)
+                if left and (not checked or done.base_id != checked):
+                    self._check_after(left, done)
                 self.engine.tag(done.image_id, done.plan_tag)
             except EngineError as error:
                 return self._failed(image, error)
         return done
+
+    def _check_after(self, left: LeftToBase, image: ImageBuilt) -> None:
+        """Check a base that the engine fetched while it built; an image on the wrong one keeps no name."""
+        try:
+            if not self._bases.check(left):
+                found = "the engine no longer has it, so that nobody can tell what the image is built on"
+                raise EngineError(f"build on {left.base}", found, f"run vm2c bases --refresh {left.base} --pull")
+        except EngineError:
+            self.engine.remove_image(image.tag)
+            raise
 
     def _digest(self, context: Path) -> str:
         digest = hashlib.sha256()

@@ -17,6 +17,19 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine knows of an image without looking into it.
+
+    `created` is an ISO date or empty, `repository_digests` are `NAME@sha256:…` as a registry has the image, and
+    `triggers` the ONBUILD instructions that run when another image is built on it.
+    """
+
+    image_id: str
+    created: str
+    repository_digests: tuple[str, ...]
+    triggers: tuple[str, ...]
+
+
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     """An image that was built. `cached` of `steps` came from the builder's cache; `layers` are oldest first."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import socket
 import struct
 import time
@@ -25,6 +26,7 @@ from migrate.container import (
     ContainerState,
     EngineVersion,
     ExecResult,
+    ImageFacts,
     Layer,
     RunOptions,
     Volume,
@@ -219,6 +221,37 @@ class Engine:
         """Return the bytes of an image's layers."""
         with _asking(f"look at the image {image}"):
             return int(self._client.inspect_image(image)["Size"])
+
+    def image_facts(self, image: str) -> ImageFacts | None:
+        """Return what the engine knows of an image, or None where it has none of that reference."""
+        from docker.errors import NotFound
+
+        with _asking(f"look at the image {image}"):
+            try:
+                answer = self._client.inspect_image(image)
+            except NotFound:
+                return None
+        created = re.match(r"\d{4}-\d\d-\d\d(?=T)", str(answer.get("Created") or ""))
+        return ImageFacts(
+            image_id=str(answer["Id"]),
+            created=created[0] if created and created[0] > "1970-01-01" else "",
+            repository_digests=tuple(sorted(map(str, answer.get("RepoDigests") or ()))),
+            triggers=tuple(map(str, (answer.get("Config") or {}).get("OnBuild") or ())),
+        )
+
+    def pull(self, image: str) -> None:
+        """Have the engine fetch an image from its registry; `image` without a tag or digest is `:latest` alone."""
+        attempted = f"pull {image}"
+        tagged = "@" in image or ":" in image.rpartition("/")[2]
+        with _asking(attempted):
+            for event in self._client.pull(image if tagged else f"{image}:latest", stream=True, decode=True):
+                if "error" in event:
+                    raise EngineError(attempted, str(event["error"]))
+
+    def save(self, image: str) -> Iterator[bytes]:
+        """Yield an image with its layers as `docker save` writes it, in pieces."""
+        with _asking(f"read the image {image}"):
+            yield from self._client.get_image(image, chunk_size=1 << 20)
 
     def tag(self, image: str, name: str) -> None:
         """Give an image another reference (`repository:tag`)."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from migrate.bases.model import LeftToBase
 from migrate.build import ImagesFailedError, build, plan_digest, read_build
 from migrate.console import Console
 from migrate.container import BuildError, BuildResult, EngineVersion
@@ -17,6 +18,8 @@ from migrate.engine import Engine
 from migrate.errors import EngineError, PlanError, Vm2cError
 from migrate.naming import image_tag
 from migrate.plan.model import Component, Image, Plan, PlanSource, Reason
+from tests.analyzers.fake import Content
+from tests.bases import made
 
 BASE = "debian:12-slim"
 QUIET = Console(quiet=True)
@@ -266,6 +269,100 @@ def test_plan_digest_is_of_what_it_says(tmp_path: Path) -> None:
     changed = msgspec.structs.replace(plan, machine="other")
     assert plan_digest(plan) == plan_digest(msgspec.json.decode(msgspec.json.encode(plan), type=Plan))
     assert plan_digest(plan) != plan_digest(changed)
+
+
+# ---------------------------------------------------------------- what was left to the base
+
+
+class OnBase(Remembering):
+    """An engine whose base image is a tree; it fetches `remote` while it builds, where it has none yet."""
+
+    def __init__(self, tree: dict[str, Content] | None, remote: dict[str, Content] | None = None) -> None:
+        super().__init__()
+        self.tree, self.remote, self.removed = tree, remote, list[str]()
+
+    def image_id(self, image: str) -> str | None:
+        if image == BASE:
+            return f"sha256:{hash(made.saved(self.tree)):x}" if self.tree is not None else None
+        return super().image_id(image)
+
+    def save(self, image: str) -> Iterator[bytes]:
+        assert self.tree is not None
+        yield made.saved(self.tree)
+
+    def build(
+        self,
+        context: Path,
+        tag: str,
+        on_line: Callable[[str], None],
+        nocache: bool = False,
+        labels: Mapping[str, str] | None = None,
+    ) -> BuildResult:
+        self.tree = self.tree if self.tree is not None else self.remote
+        return super().build(context, tag, on_line, nocache, labels)
+
+    def remove_image(self, image: str) -> None:
+        self.removed.append(image)
+        self.images.pop(image, None)
+
+
+def leaving(path: Path) -> Path:
+    """Write a folder with an image that leaves all of a base to it."""
+    folder(path, {"web": "FROM debian:12-slim\n"})
+    left = LeftToBase(base=BASE, architecture="amd64", inventory="sha256:0", files=made.inventory().files)
+    (path / "images/web/base.json").write_bytes(msgspec.json.encode(left))
+    return path
+
+
+def test_a_base_that_has_what_was_left_to_it_is_built_on(tmp_path: Path) -> None:
+    engine = OnBase({**made.TREE, "/srv/more": "x"})
+    image = build(leaving(tmp_path), [], QUIET, engine)[0]
+    assert (image.outcome, image.base_id) == ("built", engine.image_id(BASE))
+
+
+def test_a_base_that_has_it_not_is_not_built_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = OnBase({p: c for p, c in made.TREE.items() if p != "/usr/share/app/one"})
+    with pytest.raises(ImagesFailedError) as caught:
+        build(leaving(tmp_path), [], QUIET, engine)
+    assert caught.value.exit_code == 1
+    assert engine.builds == []
+    err = capsys.readouterr().err
+    assert "/usr/share/app/one differ there or are missing; refresh with vm2c bases --refresh debian:12-slim" in err
+
+
+def test_a_base_that_moved_since_the_last_build_is_noticed(tmp_path: Path) -> None:
+    engine = OnBase(made.TREE)
+    build(leaving(tmp_path), [], QUIET, engine)
+    engine.tree = made.TREE | {"/usr/share/app/one": "newer\n"}
+    with pytest.raises(ImagesFailedError):
+        build(tmp_path, [], QUIET, engine)
+    assert engine.builds == ["web"]
+
+
+@pytest.mark.parametrize("remote", [{**made.TREE, "/usr/share/app/one": "newer\n"}, None])
+def test_a_base_that_came_with_the_build_is_looked_at_after_it(
+    tmp_path: Path, remote: dict[str, Content] | None
+) -> None:
+    engine = OnBase(None, remote)
+    with pytest.raises(ImagesFailedError) as caught:
+        build(leaving(tmp_path), [], QUIET, engine)
+    assert caught.value.images[0].outcome == "failed"
+    assert engine.builds == ["web"]
+    assert engine.removed == ["vm2c/shop/web:latest"]
+    assert "vm2c/shop/web:latest" not in engine.images
+
+
+def test_a_right_base_that_came_with_the_build_is_fine(tmp_path: Path) -> None:
+    assert build(leaving(tmp_path), [], QUIET, OnBase(None, made.TREE))[0].outcome == "built"
+
+
+def test_a_base_file_that_is_none_fails_that_image_alone(tmp_path: Path) -> None:
+    folder(leaving(tmp_path), {"web": "FROM x\n", "db": "FROM x\n"})
+    (tmp_path / "images/web/base.json").write_text("{")
+    with pytest.raises(ImagesFailedError) as caught:
+        build(tmp_path, [], QUIET, OnBase(made.TREE))
+    assert [i.outcome for i in caught.value.images] == ["failed", "built"]
+    assert "generate again" in caught.value.images[0].do
 
 
 # ---------------------------------------------------------------- a real engine

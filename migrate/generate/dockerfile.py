@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from migrate.addresses import is_loopback
+from migrate.bases.model import NAME, LeftToBase
 from migrate.errors import PlanError
 from migrate.generate import quoting
 from migrate.generate.context import Context, Moving
-from migrate.generate.known import FHS, GENERATED_KEYS, PRESEEDS, STATIC_ACCOUNTS, STATIC_GROUPS
+from migrate.generate.known import GENERATED_KEYS, PRESEEDS, STATIC_ACCOUNTS, STATIC_GROUPS
+from migrate.generate.leave import Remainder, leave, removed
 from migrate.generate.tar import stream
 from migrate.generate.templates import render
 from migrate.guest.protocol import Guest
@@ -41,21 +43,37 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 def image_files(moving: Moving, context: Context) -> dict[str, File]:
     """Return the build context of a component's image, by name below `images/ID/`."""
-    guest, members = context.guest, moving.payload.members
+    guest = context.guest
+    rest = leave(moving, context)
+    members = rest.members if rest else moving.payload.members
 
     def rootfs() -> Iterator[bytes]:
         return stream(members, guest)
 
-    return {
+    files = {
         ".dockerignore": File(b"*\n!rootfs.tar\n"),
-        "Dockerfile": File(dockerfile(moving, context).encode()),
-        "files.tsv": File(moving.payload.table().encode()),
+        "Dockerfile": File(_dockerfile(moving, context, rest).encode()),
+        "files.tsv": File(msgspec.structs.replace(moving.payload, members=members).table().encode()),
         "rootfs.tar": File(rootfs),
     }
+    if rest:
+        files[NAME] = File(_one_a_line(rest.left))
+    return files
+
+
+def _one_a_line(left: LeftToBase) -> bytes:
+    """Return base.json with one file a line: what a person reads, and what a comparison of versions shows well."""
+    files = b",\n  ".join(msgspec.json.encode(file) for file in left.files)
+    head = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(left, files=())), indent=1)
+    return head.replace(b'"files": []', b'"files": [\n  ' + files + b"\n ]" if files else b'"files": []') + b"\n"
 
 
 def dockerfile(moving: Moving, context: Context) -> str:
     """Return the Dockerfile of a component. Raises PlanError for a text that no quoting makes safe."""
+    return _dockerfile(moving, context, leave(moving, context))
+
+
+def _dockerfile(moving: Moving, context: Context, rest: Remainder | None) -> str:
     component = moving.component
     image = component.image
     assert image is not None  # noqa: S101  # the context has looked
@@ -66,7 +84,7 @@ def dockerfile(moving: Moving, context: Context) -> str:
         strategy=image.strategy,
         base=quoting.base_image(image.base),
         labels=_labels(component, context),
-        steps=[] if image.base == "scratch" else list(_steps(moving, context.guest)),
+        steps=[] if image.base == "scratch" else list(_steps(moving, context.guest, rest)),
         environment=sorted((k, v) for k, v in moving.environment.items() if "\n" not in v),
         workdir=quoting.guest_path(component.working_directory, "the directory")
         if component.working_directory
@@ -135,22 +153,22 @@ def _labels(component: Component, context: Context) -> list[tuple[str, str]]:
 # ---------------------------------------------------------------- the one RUN
 
 
-def _steps(moving: Moving, guest: Guest) -> Iterator[str]:
-    """Yield the shell commands of the one layer that is made by running something."""
+def _steps(moving: Moving, guest: Guest, rest: Remainder | None) -> Iterator[str]:
+    """Yield the shell commands of the one layer that is made by running something.
+
+    A lifted image has the machine's own accounts; one whose packages are all in its base installs nothing.
+    """
     component = moving.component
     image = component.image
     assert image is not None  # noqa: S101  # the context has looked
-    yield from _accounts(component, guest)
-    if image.packages and image.strategy != "lift":
+    if image.strategy != "lift":
+        yield from _accounts(component, guest)
+    if image.packages and image.strategy != "lift" and (rest is None or rest.left.installs):
         if not guest.is_file("/var/lib/dpkg/status"):
             found = "the machine's packages are not Debian's, and no other installer is known"
             raise PlanError(f"install packages for {component.id}", found, "set its strategy to lift in plan.yaml")
         yield from _packages(image.packages)
-    gone = [quoting.guest_path(p, "the path to remove") for p in image.remove]
-    gone += [quoting.guest_path(d.path, "the data") for d in component.data]
-    for path in gone:
-        if path in FHS:
-            raise PlanError(f"remove {path} from the image of {component.id}", "the system needs it", "name its parts")
+    gone = removed(component) if rest is None else rest.gone
     if gone:
         yield "rm -rf -- " + " ".join(quoting.shell(p) for p in dict.fromkeys(gone))
 

@@ -18,7 +18,8 @@ from migrate.generate.tar import Member
 from migrate.guest.protocol import Guest
 from migrate.text import show
 
-_STATUS = "/var/lib/dpkg/status"
+STATUS = "/var/lib/dpkg/status"
+"""dpkg's record of what is installed (dpkg(1), "FILES")."""
 _INFO = "/var/lib/dpkg/info"
 _ALTERNATIVES = "/var/lib/dpkg/alternatives"  # update-alternatives(1), "FILES"
 _DEPENDENCY = re.compile(r"\s*([a-z0-9][a-z0-9+.-]*)")
@@ -121,7 +122,7 @@ def add_lifted(collector: Collector, packages: Sequence[str]) -> None:
     """Add the machine's own software to an image. `packages` are `name` or `name=version`."""
     guest = collector.guest
     collector.lifting = True
-    if guest.is_file(_STATUS):
+    if guest.is_file(STATUS):
         _add_packages(collector, [p.partition("=")[0].partition(":")[0] for p in packages])
     else:
         _add_software(collector)
@@ -137,7 +138,7 @@ def add_lifted(collector: Collector, packages: Sequence[str]) -> None:
 
 def _add_packages(collector: Collector, wanted: Sequence[str]) -> None:
     guest = collector.guest
-    installed = parse_status(guest.text(_STATUS, 64 << 20))
+    installed = parse_status(guest.text(STATUS, 64 << 20))
     names = closure(installed, wanted)
     lists = {name: _list_path(guest, installed[name]) for name in names}
     guest.prefetch([path for path in lists.values() if path])
@@ -154,8 +155,8 @@ def _add_packages(collector: Collector, wanted: Sequence[str]) -> None:
     for path in _links_of_alternatives(collector):
         collector.add_lifted(path)
     content = "".join(f"{installed[name].stanza}\n\n" for name in names).encode("utf-8", "surrogateescape")
-    status = Member(path=_STATUS, kind="file", mode=0o644, content=content, size=len(content))
-    collector.members[_STATUS] = status  # what is in the image, for scanners
+    status = Member(path=STATUS, kind="file", mode=0o644, content=content, size=len(content))
+    collector.members[STATUS] = status  # what is in the image, for scanners
 
 
 def _list_path(guest: Guest, package: Installed) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from migrate.bases.store import own_digest
 from migrate.facts import Facts, is_below
 from migrate.join import Candidate
 from migrate.model import System
@@ -47,11 +48,21 @@ def image_of(facts: Facts, candidate: Candidate, component: Component, data: Ite
     return Image(
         strategy=strategy,
         base=base,
+        base_inventory=_base_inventory(base, facts.trait("architecture")),
         packages=_packages(facts, candidate),
         files=tops,
         exclude=sorted(p for p in kept_out if any(is_below(p, t) for t in tops)),
         remove=_remove(facts, tops),
     )
+
+
+def _base_inventory(base: str, architecture: str) -> str:
+    """Return the digest of the user's own inventory of a base image, or an empty text.
+
+    Only of an image that an engine of the user's had: those that vm2c brings are made in the same way as the
+    official images and are none of them, so that a plan that counted on one could fail where it is built.
+    """
+    return own_digest(base, architecture) if base != LIFT_BASE else ""
 
 
 def _packages(facts: Facts, candidate: Candidate) -> list[str]:

@@ -50,11 +50,14 @@ class Image(_Part):
     downloaded). `packages` are `name=version`. `files` are guest paths copied with owner and mode (a
     directory means its whole tree; ending in `/` the directory alone, empty). `remove` are paths that
     installing a package creates and the machine does not have. `exclude` are paths below `files` that
-    stay out (data, logs, secrets).
+    stay out (data, logs, secrets). `base_inventory` is the digest (`sha256:…`, as `vm2c bases` prints it: 12
+    digits of it are enough) of what the base image holds: what is equal there is not copied. Empty: nothing is
+    left to the base.
     """
 
     strategy: Strategy
     base: str
+    base_inventory: str = ""
     packages: list[str] = []
     files: list[str] = []
     exclude: list[str] = []

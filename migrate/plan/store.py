@@ -42,6 +42,7 @@ blockers  stop `generate`; solve it on the machine, or set `waived:` to your rea
 pod       components with the same pod share one Pod: localhost and unix sockets go on working between them
 image     strategy: packages (installed, pinned) | app (the application's files on a runtime)
           | lift (all files from the disk; nothing is downloaded)
+          base_inventory: what `vm2c bases` says the base image has already is not copied into it again
 rewrites  the lines of configuration that change because a component leaves its Pod
 secrets   where they are; their values stay on the disk until `vm2c extract`
 """

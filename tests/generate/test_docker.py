@@ -7,14 +7,22 @@ import json
 import os
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from migrate.bases.check import BaseChecker, differences
+from migrate.bases.command import refresh
+from migrate.bases.make import files_of, saved
+from migrate.bases.model import BaseFile, LeftToBase
+from migrate.engine import Engine
 from migrate.generate import generate, write
 from migrate.guest.directory import DirectoryGuest
+from migrate.guest.open import open_guest
 from migrate.guest.protocol import Guest
 from migrate.plan.model import Account, Component, Directory, Image, Plan, Port, RunUser
 from tests.analyzers.fake import Content, Dir, FakeGuest, File, Link
@@ -23,7 +31,7 @@ from tests.generate import shop
 pytestmark = pytest.mark.docker
 
 CAPABILITY = b"\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
-NAMES = ("vm2c-test/packages", "vm2c-test/lift")
+NAMES = ("vm2c-test/packages", "vm2c-test/lift", "vm2c-test/onto")
 
 TREE: dict[str, Content] = {
     "/etc/group": "root:x:0:\nwww-data:x:33:\nkeepers:x:4711:www-data\n",
@@ -84,8 +92,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def lift(packages: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The first image is the machine now: its files are all that the second is made of."""
+def machine(packages: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first image is the machine now: its files are all that the two others are made of."""
     if os.geteuid() != 0:
         pytest.skip("only root unpacks a machine with its owners")
     root = tmp_path_factory.mktemp("machine")
@@ -97,9 +105,35 @@ def lift(packages: str, tmp_path_factory: pytest.TempPathFactory) -> str:
             )
     finally:
         docker("rm", container)
-    image = Image(strategy="lift", base="scratch", packages=["nginx-light"], files=["/etc/nginx", "/srv/www"])
-    with DirectoryGuest(root) as guest:
-        return built(shop.plan(nginx(image)), guest, tmp_path_factory.mktemp("lift"), NAMES[1])
+    return root
+
+
+def lifted(machine: Path, folder: Path, name: str, base: str, base_inventory: str = "") -> str:
+    files = ["/etc/nginx", "/srv/www"]
+    image = Image(
+        strategy="lift", base=base, base_inventory=base_inventory, packages=["nginx-light"], files=files
+    )  # fmt: skip
+    with DirectoryGuest(machine) as guest:
+        return built(shop.plan(nginx(image)), guest, folder, name)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: tmp_path_factory.mktemp(name) for name in ("lift", "onto")}
+
+
+@pytest.fixture(scope="module")
+def lift(machine: Path, folders: dict[str, Path]) -> str:
+    return lifted(machine, folders["lift"], NAMES[1], "scratch")
+
+
+@pytest.fixture(scope="module")
+def onto(machine: Path, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The machine's own files on the base that it was made from, which keeps what it has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        inventory = refresh(["debian:12-slim"])[0].digest
+        yield lifted(machine, folders["onto"], NAMES[2], "debian:12-slim", inventory)
 
 
 @pytest.fixture(params=NAMES)
@@ -158,7 +192,10 @@ def test_what_the_machine_had_not_is_not_there(container: str) -> None:
     found = docker("exec", container, "find", "/etc/nginx", "-type", "f").split()
     assert found == ["/etc/nginx/nginx.conf"]
     assert (
-        docker("exec", container, "sh", "-c", "ls /usr/sbin/policy-rc.d /var/lib/apt/lists/* 2>/dev/null || true") == ""
+        docker(
+            "exec", container, "sh", "-c", "ls /usr/sbin/policy-rc.d /var/lib/apt/lists/*_dists_* 2>/dev/null || true"
+        )
+        == ""
     )
     assert "keeper:x:4242:4711:" in docker("exec", container, "cat", "/etc/passwd")
 
@@ -179,3 +216,23 @@ def test_it_stops_by_its_own_signal(container: str) -> None:
 def test_lifting_is_smaller_than_the_machine(packages: str, lift: str) -> None:
     sizes = [int(docker("inspect", "-f", "{{.Size}}", name)) for name in (packages, lift)]
     assert 0 < sizes[1] < sizes[0]
+
+
+def test_what_the_base_has_is_not_copied_and_the_image_has_it_all_the_same(
+    lift: str, onto: str, folders: dict[str, Path]
+) -> None:
+    archives = {name: folders[name] / "images/nginx/rootfs.tar" for name in folders}
+    sizes = {name: archive.stat().st_size for name, archive in archives.items()}
+    assert sizes["onto"] < sizes["lift"] / 3
+    left = msgspec.json.decode((folders["onto"] / "images/nginx/base.json").read_bytes(), type=LeftToBase)
+    assert left.bytes > sizes["lift"] / 2
+    with Engine.connect() as engine:
+        assert BaseChecker(engine).check(left) == left.image_id
+        with tempfile.TemporaryDirectory() as place, open_guest([saved(engine, onto, Path(place))]) as guest:
+            assert differences(of_archive(archives["lift"]), guest) == []
+
+
+def of_archive(archive: Path) -> list[BaseFile]:
+    """Return what an archive holds, but for what is made anew in every image and the record of packages."""
+    with open_guest([archive]) as guest:
+        return [file for file in files_of(guest) if file.path != "/var/lib/dpkg/status"]
