@@ -38,6 +38,9 @@ _BROKEN = (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError
            AssertionError, MemoryError, RecursionError, OSError, ArithmeticError)  # fmt: skip
 
 
+_MAX_SEGMENTS = 1024  # the kernel maps no more than 64 KiB of them, binfmt_elf.c
+
+
 class Elf(msgspec.Struct, frozen=True):
     """What is read of an ELF file: `machine` as Debian names it, DT_NEEDED, and DT_RUNPATH or DT_RPATH's parts."""
 
@@ -80,6 +83,10 @@ def read_elf(data: bytes) -> Elf:
         runpath: list[str] = []
         interpreter = ""
         seen: set[type] = set()
+        count, size = elf.num_segments(), elf.header["e_phentsize"]
+        # 128 bytes that claim 2³² program headers of no size would be read for hours; gABI, "Program Header".
+        if count > _MAX_SEGMENTS or (count and size != (56 if elf.elfclass == 64 else 32)):
+            raise ValueError(f"{count} program headers of {size} bytes")
         for segment in elf.iter_segments():
             if type(segment) in seen:  # the loader reads the first of each kind
                 continue

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from analyzers._manifests import around, batched, in_folders, manifests, optional_bytes
+from analyzers._owners import Owners
+from analyzers._python_tools import conda_python, normal
 from analyzers._reading import Reader, inside, numbered
 from migrate.guest.protocol import Guest
 from migrate.model import LanguagePackage, Place
 
-# Trees that belong to packages, or to no disk.
-_PASSED_OVER = frozenset({"proc", "sys", "dev", "run", "boot", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32",
-                          "etc", "tmp", "lost+found", "media", "mnt"})  # fmt: skip
+_MAX_PACKAGES = 200_000
+_METADATA = ("*.dist-info/METADATA", "*.egg-info/PKG-INFO", "*.egg-info")
 # Folders that hold many things, so none is an application's root.
 _SHARED = re.compile(
     r"/|/(srv|opt|root|home|var|usr|data|app|apps|www|mnt|media)|/home/[^/]+|/usr/local(/(lib|share|bin))?"
@@ -33,31 +35,40 @@ class Environment(msgspec.Struct, frozen=True):
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """What one walk over the metadata found: pyvenv.cfg files, metadata of packages, conda's folders."""
+    """What lies where packages put little: environments, metadata of packages, conda's environments and records."""
 
     environments: tuple[str, ...]
     metadata: tuple[str, ...]
     conda: tuple[str, ...]
+    records: tuple[str, ...]
 
 
 def sweep(guest: Guest) -> Swept:
-    """Walk the trees that packages do not own, by metadata alone."""
-    environments, metadata, conda = [], [], []
-    tops = [f"/{name}" for name in guest.listdir("/") if name not in _PASSED_OVER]
-    for top in [*tops, "/usr/local"]:
-        for entry in guest.walk(top):
-            if entry.kind != "file":
-                continue
-            folder, _, name = entry.path.rpartition("/")
-            if name == "pyvenv.cfg":
-                environments.append(folder)
-            elif (name == "METADATA" and folder.endswith(".dist-info")) or (
-                name == "PKG-INFO" and folder.endswith(".egg-info")
-            ):
-                metadata.append(entry.path)
-            elif name == "history" and folder.endswith("/conda-meta"):
-                conda.append(posixpath.dirname(folder))
-    return Swept(tuple(sorted(environments)), tuple(sorted(metadata)), tuple(sorted(conda)))
+    """Return what there is, by names alone. Caches of uv and conda hold packages that are not installed."""
+    found = manifests(guest)
+    conda = tuple(posixpath.dirname(posixpath.dirname(path)) for path in found.get("conda-meta/history", ()))
+    virtual = (posixpath.dirname(path) for path in found.get("pyvenv.cfg", ()) if not in_folders(path, (".cache",)))
+    caches = {f"{path}/pkgs" for path in conda}
+    metadata = [
+        *(path for path in found.get("METADATA", ()) if path.endswith(".dist-info/METADATA")),
+        *(path for path in found.get("PKG-INFO", ()) if path.endswith(".egg-info/PKG-INFO")),
+        *found.get("*.egg-info", ()),
+    ]
+    return Swept(
+        tuple(path for path in virtual if path not in conda),
+        tuple(sorted(path for path in metadata if not in_folders(path, (".cache",)) and around(path, caches) is None)),
+        conda,
+        found.get("conda-meta/*.json", ()),
+    )
+
+
+def system_metadata(guest: Guest, owners: Owners) -> tuple[str, ...]:
+    """Return the metadata of packages among the distribution's that no package of its own owns: pip put them there."""
+    if not owners:
+        return ()
+    found = [path for folder in ("dist-packages", "site-packages") for name in _METADATA
+             for path in guest.glob(f"/usr/lib*/python*/{folder}/{name}")]  # fmt: skip
+    return tuple(sorted({path for path in found if guest.is_file(path) and owners.own(path) is None}))
 
 
 def parse_metadata(text: str, path: str) -> LanguagePackage | None:
@@ -71,24 +82,40 @@ def parse_metadata(text: str, path: str) -> LanguagePackage | None:
             name, line = value.strip(), number
         elif key == "Version":
             version = value.strip()
-    location = posixpath.dirname(posixpath.dirname(path))
+    location = posixpath.dirname(path if path.endswith(".egg-info") else posixpath.dirname(path))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not version:
         return None
-    # PEP 503: how pypi knows it
-    normal = re.sub(r"[-_.]+", "-", name).lower()
-    return LanguagePackage(seen_in=Place(path, line), ecosystem="pypi", name=normal, version=version, location=location)
+    return LanguagePackage(
+        seen_in=Place(path, line), ecosystem="pypi", name=normal(name), version=version, location=location
+    )
 
 
-def packages(reader: Reader, swept: Swept) -> Iterator[LanguagePackage]:
-    """Yield the installed packages."""
-    reader.guest.prefetch(swept.metadata)
-    for path in swept.metadata:
+def packages(reader: Reader, metadata: Sequence[str], conda: Sequence[str] = ()) -> Iterator[LanguagePackage]:
+    """Yield the installed packages; those that conda itself put into its environments are in its own records."""
+    if len(metadata) > _MAX_PACKAGES:
+        reader.note(metadata[_MAX_PACKAGES], f"only the first {_MAX_PACKAGES} of {len(metadata)} packages were read")
+    environments = frozenset(conda)
+    for path in batched(reader.guest, metadata, _MAX_PACKAGES):
+        if around(path, environments) is not None and installer(reader.guest, path) == "conda":
+            continue
         text = reader.text(path, 1 << 20)
         found = parse_metadata(text, path) if text is not None else None
         if found is not None:
             yield found
         elif text is not None:
             reader.note(path, "no name and version of a Python package")
+
+
+def installer(guest: Guest, metadata: str) -> str:
+    """Return what installed a package, by the file INSTALLER beside its METADATA (PEP 376): pip, uv, conda, rpm, …"""
+    path = f"{posixpath.dirname(metadata)}/INSTALLER"
+    return optional_bytes(guest, path, 100).decode("ascii", "replace").strip() if guest.is_file(path) else ""
+
+
+def conda_environment(swept: Swept, path: str) -> Environment:
+    """Return a conda environment: its interpreter is a package in it, so it needs none from outside."""
+    place = Place(f"{path}/conda-meta/history", 1)
+    return Environment(path, conda_python(swept.records, path), "", sees_system=False, place=place)
 
 
 def environment(reader: Reader, path: str) -> Environment:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from analyzers._commands import SYSTEMD_PATH, Call, Runner, Trace, Tracer, interpreter, runners
 from analyzers._libraries import Libraries, base_packages
+from analyzers._nobodys import tree_of
 from analyzers._owners import Owners
 from analyzers._reading import Reader, absolute, inside
 from analyzers._script_words import Word
@@ -214,7 +215,7 @@ class _Join:
             yield Uses(seen_in=place, service=runner.ident, path=path, role="config", says="it runs it")
         elif self.is_nobodys(path) and not any(inside(path, top) for top in _NOWHERE):
             entry = self.guest.stat(path)
-            top = self.of(path) or (self.tree(path) if entry is not None and self.is_code(path, entry) else path)
+            top = self.of(path) or (tree_of(path) if entry is not None and self.is_code(path, entry) else path)
             what = "runs" if self.guest.is_file(path) else "works in"
             says = f"it {what} {path}, which no package owns"
             yield Uses(seen_in=place, service=runner.ident, path=top, role="code", says=says)
@@ -223,11 +224,6 @@ class _Join:
     def is_nobodys(self, path: str) -> bool:
         """Tell whether no package owns a path; without any package database, the system's folders count as owned."""
         return self.owners.own(path) is None and (bool(self.owners) or not _SYSTEM.match(path))
-
-    def tree(self, path: str) -> str:
-        """Return the folder below /opt, /srv, … that a path is part of; itself where it stands among others'."""
-        match = re.match(r"(/(?:opt|srv|data|app|var/www|usr/local/lib|home/[^/]+)/[^/]+)/", path + "/")
-        return match[1] if match else path
 
     def written(self, runner: Runner, place: Place, word: Word) -> Iterator[Uses]:
         """The target of `>`: a log below /var/log, else data, in the folder that it is in."""

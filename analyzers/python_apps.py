@@ -8,25 +8,32 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from analyzers._commands import Call, Runner, Trace, Tracer, line_of, runners
+from analyzers._interpreters import applications, interpreters
 from analyzers._libraries import Libraries, Missing, base_packages
 from analyzers._owners import Owners
 from analyzers._python_code import Sources
 from analyzers._python_env import (
     Environment,
+    Swept,
     application_root,
+    conda_environment,
     environment,
     packages,
     runtime_packages,
     sweep,
+    system_metadata,
 )
 from analyzers._python_servers import SERVERS, Bind, Start, server_of
 from analyzers._python_system import SystemPython
+from analyzers._python_tools import conda_packages, named_by_tool, project
 from analyzers._reading import Reader, absolute, assignments, inside, meaningful
+from analyzers._running import packaged_place
 from migrate.guest.protocol import Guest
 from migrate.model import (
     Analyzer,
     Application,
     Finding,
+    LanguagePackage,
     Listen,
     Package,
     Place,
@@ -46,38 +53,50 @@ class _App(msgspec.Struct, frozen=True):
     runtime: tuple[str, ...]
 
 
-def _apps(reader: Reader, environments: Sequence[str]) -> list[_App]:
+def _apps(reader: Reader, swept: Swept) -> list[_App]:
     found = []
-    for path in environments:
+    for path in swept.environments:
         env = environment(reader, path)
         found.append(_App(application_root(reader.guest, path), env, runtime_packages(env.interpreter)))
-    return found
+    return [*found, *(_App(path, conda_environment(swept, path), ()) for path in swept.conda)]
+
+
+def _applications(reader: Reader, swept: Swept, installed: Sequence[LanguagePackage]) -> Iterator[Application]:
+    """Yield each environment as what it was made for: pipx and uv say so, a project does, else its folder's name."""
+    for app in _apps(reader, swept):
+        env = app.environment
+        conda = env.path in swept.conda
+        missing = not env.interpreter or not reader.guest.exists(env.interpreter)
+        if missing and not conda and not reader.guest.is_file(f"{env.path}/bin/python3"):
+            reader.note(f"{env.path}/bin/python3", f"its interpreter {env.interpreter or '(none)'} is not on the disk")
+        named = named_by_tool(reader, env.path, installed) or (project(reader, app.root) if not conda else None)
+        yield Application(
+            seen_in=named.place if named else env.place,
+            root=app.root,
+            ecosystem="conda" if conda else "pypi",
+            name=named.name if named else posixpath.basename(app.root),
+            version=named.version if named else "",
+            runtime=app.runtime,
+        )
 
 
 def analyze(guest: Guest) -> Iterator[Finding]:
-    """Yield the applications and the packages in their environments."""
+    """Yield the applications, the packages in their environments, and the interpreters that were built here."""
     reader = Reader(guest, _NAME)
     swept = sweep(guest)
-    yield from packages(reader, swept)
-    for app in _apps(reader, swept.environments):
-        env = app.environment
-        if not env.interpreter or not guest.exists(env.interpreter):
-            reader.note(f"{env.path}/bin/python3", f"its interpreter {env.interpreter or '(none)'} is not on the disk")
-        yield Application(
-            seen_in=env.place,
-            root=app.root,
-            ecosystem="pypi",
-            name=posixpath.basename(app.root),
-            runtime=app.runtime,
-        )
-    for path in swept.conda:
-        reader.note(
-            f"{path}/conda-meta/history", f"a conda environment: what is in {path} is taken whole, not understood"
-        )
-        yield Application(
-            seen_in=Place(f"{path}/conda-meta/history"), root=path, ecosystem="conda", name=posixpath.basename(path)
-        )
+    installed = list(packages(reader, swept.metadata, swept.conda))
+    yield from installed
+    yield from conda_packages(reader, swept.records, swept.conda)
+    yield from _applications(reader, swept, installed)
+    yield from (app for app in _interpreters(guest, swept) if not packaged_place(app.root))
     yield from reader.unread
+
+
+def _interpreters(guest: Guest, swept: Swept, owners: Owners | None = None) -> Iterator[Application]:
+    """Yield the interpreters but conda's, which are packages in its environments."""
+    for app in applications(interpreters(guest, "python"), owners):
+        if not any(inside(app.root, top) for top in swept.conda):
+            yield app
 
 
 class _Join:
@@ -86,15 +105,18 @@ class _Join:
     def __init__(self, guest: Guest, findings: Sequence[Finding]) -> None:
         self.guest, self.findings = guest, findings
         self.reader = Reader(guest, _NAME)
-        self.apps = _apps(self.reader, sweep(guest).environments)
+        self.swept = sweep(guest)
+        self.apps = _apps(self.reader, self.swept)
         self.owners = Owners(guest, findings)
         self.tracer = Tracer(guest, self.reader, self.owners)
-        self.system = SystemPython(self.reader, self.owners)
+        self.system = SystemPython(self.reader, self.owners, {f.name: f.home for f in findings if isinstance(f, User)})
         self.base = base_packages(findings)
         self.uids = {finding.name: finding.uid for finding in findings if isinstance(finding, User)}
         self._outside: dict[str, list[Missing]] = {}
 
     def run(self) -> Iterator[Finding]:
+        yield from packages(self.reader, system_metadata(self.guest, self.owners))
+        yield from (a for a in _interpreters(self.guest, self.swept, self.owners) if packaged_place(a.root))
         for runner in runners(self.findings):
             trace = self.tracer.trace(runner)
             for app, call, why in self.used(runner, trace):
@@ -259,9 +281,9 @@ def join(guest: Guest, findings: Sequence[Finding]) -> Iterator[Finding]:
 
 ANALYZER = Analyzer(
     name=_NAME,
-    says="Python applications: virtual environments, packages, who runs them, where they listen.",
+    says="Python applications: virtual environments, conda, pipx, packages, who runs them, where they listen.",
     reads=("/etc/ld.so.conf", "/etc/ld.so.conf.d"),
     analyze=analyze,
     join=join,
-    source="PEP 405, PEP 376, core metadata (packaging.python.org), docs.gunicorn.org, ld.so(8)",
+    source="PEP 376, 405 and 621, core metadata, conda (PrefixRecord), pipx, docs.gunicorn.org, ld.so(8)",
 )

@@ -83,6 +83,7 @@ FOUND: list[Finding] = [
     *package("python3"),
     *package("python3-minimal", "/usr/bin/python3"),
     *package("python3.11-minimal", "/usr/bin/python3.11"),
+    *package("python3-six", "/usr/lib/python3/dist-packages/six-1.0.dist-info/METADATA"),
     User(seen_in=HERE, name="orders", uid=996, gid=996, home="/srv/orders", shell="/bin/sh"),
     User(seen_in=HERE, name="root", uid=0, gid=0, home="/root", shell="/bin/sh"),
 ]
@@ -281,6 +282,214 @@ def test_environments_that_look_outside_themselves() -> None:
     found = joined(service(*GUNICORN), *package("python3-psycopg2", "/usr/lib/python3/x"), files=files)
     assert "/opt/shoplib/src" in {f.path for f in found if isinstance(f, Uses)}
     assert "python3-psycopg2" in {f.package for f in found if isinstance(f, Requires)}
+
+
+# ---------------------------------------------------------------- conda, pipx, uv, pip
+
+# The head of a record as conda 24 writes it, and of pipx_metadata.json as pipx 1.8 does.
+RECORD = """\
+{
+  "build": "h955ad1f_0",
+  "build_number": 0,
+  "channel": "https://repo.anaconda.com/pkgs/main/linux-64",
+  "constrains": [],
+  "depends": [],
+  "files": ["bin/python3.11"],
+  "fn": "python-3.11.5-h955ad1f_0.conda",
+  "link": {
+    "source": "/opt/conda/pkgs/python-3.11.5-h955ad1f_0",
+    "type": 1
+  },
+  "name": "python",
+  "requested_spec": "python=3.11",
+  "version": "3.11.5"
+}
+"""
+PIPX = """\
+{
+    "environment": "pycowsay",
+    "injected_packages": {},
+    "main_package": {
+        "apps": [
+            "pycowsay"
+        ],
+        "package": "pycowsay",
+        "package_or_url": "pycowsay",
+        "package_version": "0.0.0.2"
+    },
+    "pipx_metadata_version": "0.5"
+}
+"""
+
+
+def analyzed(files: dict[str, Content]) -> list[Finding]:
+    return list(python_apps.analyze(FakeGuest(files)))
+
+
+def named(found: list[Finding]) -> list[tuple[str, str, str, str]]:
+    return [(f.ecosystem, f.name, f.version, f.location) for f in found if isinstance(f, LanguagePackage)]
+
+
+CONDA: dict[str, Content] = {
+    "/opt/conda/conda-meta/history": "==> 2024-01-01 <==\n",
+    "/opt/conda/conda-meta/conda-23.1-py311_0.json": RECORD.replace("python", "conda").replace("3.11.5", "23.1"),
+    "/opt/conda/pkgs/numpy-1.26/lib/python3.11/site-packages/numpy-1.26.dist-info/METADATA": "Name: n\nVersion: 1\n",
+    "/opt/conda/envs/shop/conda-meta/history": "",
+    "/opt/conda/envs/shop/conda-meta/python-3.11.5-h955ad1f_0.json": RECORD,
+    "/opt/conda/envs/shop/bin/python3.11": File("\x7fELF", mode=0o755),
+    "/opt/conda/envs/shop/bin/python": Link("python3.11"),
+    "/opt/conda/envs/shop/include/python3.11/patchlevel.h": '#define PY_VERSION "3.11.5"\n',
+    "/opt/conda/envs/shop/lib/python3.11/site-packages/numpy-1.26.dist-info/METADATA": "Name: numpy\nVersion: 1.26\n",
+    "/opt/conda/envs/shop/lib/python3.11/site-packages/numpy-1.26.dist-info/INSTALLER": "conda\n",
+    "/opt/conda/envs/shop/lib/python3.11/site-packages/added-2.dist-info/METADATA": "Name: added\nVersion: 2\n",
+    "/opt/conda/envs/shop/lib/python3.11/site-packages/added-2.dist-info/INSTALLER": "pip\n",
+    "/srv/shop/app.py": "import added\n",
+}
+
+
+def test_conda() -> None:
+    found = analyzed(CONDA)
+    assert named(found) == [
+        ("pypi", "added", "2", "/opt/conda/envs/shop/lib/python3.11/site-packages"),
+        ("conda", "conda", "23.1", "/opt/conda"),
+        ("conda", "python", "3.11.5", "/opt/conda/envs/shop"),
+    ]
+    assert [str(f.seen_in).rpartition(":")[2] for f in found if isinstance(f, LanguagePackage)] == ["1", "15", "15"]
+    assert [(f.ecosystem, f.name, f.root) for f in found if isinstance(f, Application)] == [
+        ("conda", "conda", "/opt/conda"),
+        ("conda", "shop", "/opt/conda/envs/shop"),
+    ]
+    assert [f for f in found if isinstance(f, Unread)] == []
+
+
+def test_who_runs_a_conda_environment() -> None:
+    unit = service("/opt/conda/envs/shop/bin/python", "/srv/shop/app.py")
+    found = list(python_apps.join(FakeGuest(CONDA), [*FOUND, unit]))
+    assert [(f.path, f.role) for f in found if isinstance(f, Uses)] == [("/opt/conda/envs/shop", "code")]
+    assert [f for f in found if isinstance(f, Requires | Application)] == []
+
+
+def test_pipx_and_uv_name_what_they_installed() -> None:
+    pipx, uv = "/opt/pipx/venvs/pycowsay", "/root/.local/share/uv/tools/ruff"
+    old = "/home/ben/.local/pipx/venvs/httpie/lib/python3.11/site-packages"
+    files: dict[str, Content] = {
+        "/usr/bin/python3": File("\x7fELF", mode=0o755),
+        f"{pipx}/pyvenv.cfg": CONFIG,
+        f"{pipx}/bin/python3": Link("/usr/bin/python3"),
+        f"{pipx}/pipx_metadata.json": PIPX,
+        f"{uv}/pyvenv.cfg": CONFIG,
+        f"{uv}/bin/python3": Link("/usr/bin/python3"),
+        f"{uv}/uv-receipt.toml": "[tool]\nrequirements = [{ name = 'ruff' }]\n",
+        f"{uv}/lib/python3.11/site-packages/ruff-0.4.1.dist-info/METADATA": "Name: ruff\nVersion: 0.4.1\n",
+        "/home/ben/.local/pipx/venvs/httpie/pyvenv.cfg": CONFIG,
+        "/home/ben/.local/pipx/venvs/httpie/bin/python3": Link("/usr/bin/python3"),
+        f"{old}/httpie-3.2.2.dist-info/METADATA": "Name: httpie\nVersion: 3.2.2\n",
+        "/root/.cache/uv/archive-v0/x/ruff-0.4.0.dist-info/METADATA": "Name: ruff\nVersion: 0.4.0\n",
+    }
+    found = analyzed(files)
+    assert [(f.name, f.version, f.root, str(f.seen_in)) for f in found if isinstance(f, Application)] == [
+        ("httpie", "3.2.2", "/home/ben/.local/pipx/venvs/httpie", f"{old}/httpie-3.2.2.dist-info/METADATA:1"),
+        ("pycowsay", "0.0.0.2", pipx, f"{pipx}/pipx_metadata.json:8"),
+        ("ruff", "0.4.1", uv, f"{uv}/uv-receipt.toml:1"),
+    ]
+    assert named(found) == [
+        ("pypi", "httpie", "3.2.2", old),
+        ("pypi", "ruff", "0.4.1", f"{uv}/lib/python3.11/site-packages"),
+    ]
+
+
+def test_a_project_names_itself() -> None:
+    text = '[build-system]\nrequires = []\n[project]\nname = "orders-api"\nversion = "1.2"\n'
+    found = [f for f in analyzed({**FILES, "/srv/orders/pyproject.toml": text}) if isinstance(f, Application)]
+    assert [(f.name, f.version, str(f.seen_in)) for f in found] == [
+        ("orders-api", "1.2", "/srv/orders/pyproject.toml:4")
+    ]
+    for bad in ("[" * 20000, "a = " + "[" * 20000, "tool = 1\n", "\0", "[tool.poetry]\nname = 3\n"):
+        found = [f for f in analyzed({**FILES, "/srv/orders/pyproject.toml": bad}) if isinstance(f, Application)]
+        assert [f.name for f in found] == ["orders"]
+
+
+def test_what_pip_put_beside_packages() -> None:
+    rpm, user = "/usr/lib/python3.9/site-packages", "/home/anna/.local/lib/python3.9/site-packages"
+    files: dict[str, Content] = {
+        f"{rpm}/six-1.0.dist-info/METADATA": "Name: six\nVersion: 1.0\n",
+        f"{rpm}/added-2.dist-info/METADATA": "Name: added\nVersion: 2\n",
+        f"{rpm}/old-3-py3.9.egg-info": "Name: old\nVersion: 3\n",
+        f"{user}/mine-4.dist-info/METADATA": "Name: mine\nVersion: 4\n",
+        "/usr/local/lib/python3.9/site-packages/plain-5-py3.9.egg-info": "Name: plain\nVersion: 5\n",
+    }
+    assert named(analyzed(files)) == [
+        ("pypi", "mine", "4", user),
+        ("pypi", "plain", "5", "/usr/local/lib/python3.9/site-packages"),
+    ]
+    six = package("python3-six", f"{rpm}/six-1.0.dist-info/METADATA")
+    assert named(list(python_apps.join(FakeGuest(files), six))) == [
+        ("pypi", "added", "2", rpm),
+        ("pypi", "old", "3", rpm),
+    ]
+    assert named(list(python_apps.join(FakeGuest(files), []))) == []
+
+
+def test_a_command_that_pip_installed_for_the_system() -> None:
+    files: dict[str, Content] = {
+        "/usr/bin/python3": Link("python3.11"),
+        "/usr/bin/python3.11": File("\x7fELF", mode=0o755),
+        "/usr/local/bin/gunicorn": File("#!/usr/bin/python3\nimport sys\n", mode=0o755),
+        "/usr/local/lib/python3.11/dist-packages/gunicorn/__init__.py": "",
+        "/usr/local/lib/python3.9/dist-packages/gunicorn/__init__.py": "",
+    }
+    found = list(python_apps.join(FakeGuest(files), [*FOUND, service("/usr/local/bin/gunicorn", "app:app")]))
+    assert [(f.path, str(f.seen_in)) for f in found if isinstance(f, Uses)] == [
+        ("/usr/local/lib/python3.11/dist-packages", "/usr/local/bin/gunicorn:1")
+    ]
+
+
+def test_what_an_account_installed_for_itself() -> None:
+    own = "/srv/orders/.local/lib/python3.11/site-packages"
+    files: dict[str, Content] = {
+        "/usr/bin/python3": File("\x7fELF", mode=0o755),
+        "/opt/tool/run.py": "import os, mine\n",
+        f"{own}/mine/__init__.py": "",
+    }
+    unit = service("/usr/bin/python3", "/opt/tool/run.py")
+    found = list(python_apps.join(FakeGuest(files), [*FOUND, unit]))
+    assert [(f.path, str(f.seen_in)) for f in found if isinstance(f, Uses)] == [(f"{own}/mine", "/opt/tool/run.py:1")]
+    other = service("/usr/bin/python3", "/opt/tool/run.py", user="root")
+    assert [f for f in python_apps.join(FakeGuest(files), [*FOUND, other]) if isinstance(f, Uses)] == []
+
+
+def test_an_interpreter_built_here_is_an_application() -> None:
+    prefix = "/home/anna/.pyenv/versions/3.12.1"
+    files: dict[str, Content] = {
+        f"{prefix}/bin/python3": Link("python3.12"),
+        f"{prefix}/bin/python3.12": File("\x7fELF", mode=0o755),
+        f"{prefix}/include/python3.12/patchlevel.h": '/* x */\n#define PY_VERSION      \t "3.12.1"\n',
+        "/usr/local/bin/python3": File("\x7fELF", mode=0o755),
+        "/usr/local/include/python3.10/patchlevel.h": '#define PY_VERSION "3.10.2+"\n',
+        "/opt/python/include/python3.8/patchlevel.h": '#define PY_VERSION "3.8.1"\n',
+        "/opt/python/bin/python3": File("\x7fELF", mode=0o755),
+        "/opt/theirs/include/python3.8/patchlevel.h": '#define PY_VERSION "3.8.2"\n',
+        "/opt/theirs/bin/python3": File("\x7fELF", mode=0o755),
+    }
+    assert [
+        (f.root, f.ecosystem, f.version, f.seen_in.line) for f in analyzed(files) if isinstance(f, Application)
+    ] == [
+        (prefix, "elf", "3.12.1", 2),
+        ("/usr/local/bin/python3", "elf", "3.10.2+", 1),
+    ]
+    theirs = package("theirs", "/opt/theirs/bin/python3")
+    later = list(python_apps.join(FakeGuest(files), theirs))
+    assert [f.root for f in later if isinstance(f, Application)] == ["/opt/python"]
+
+
+@given(st.binary())
+def test_any_bytes_are_metadata_of_tools(data: bytes) -> None:
+    top = "/opt/conda/envs/shop"
+    found = analyzed({
+        f"{top}/conda-meta/history": data, f"{top}/conda-meta/x-1-0.json": data, f"{top}/pyvenv.cfg": data,
+        f"{top}/pipx_metadata.json": data, "/opt/conda/envs/pyproject.toml": data,
+    })  # fmt: skip
+    assert [f.ecosystem for f in found if isinstance(f, Application)] == ["conda"]
 
 
 # ---------------------------------------------------------------- servers
