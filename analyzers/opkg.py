@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import msgspec
 
 from analyzers._apt_lists import offered
+from analyzers._dpkg_status import Stanza, parse_depends, parse_status
 from analyzers._packages import (
     MAX_PACKAGES,
     MAX_PATHS,
@@ -32,7 +33,6 @@ from analyzers._packages import (
 from analyzers._reading import Reader, meaningful
 from analyzers._shipped import Shipper
 from analyzers._tree import Tree
-from analyzers.dpkg import Stanza, parse_depends, parse_status
 from migrate.guest.protocol import Guest
 from migrate.model import Analyzer, Finding, Package, PackageFiles, Place
 

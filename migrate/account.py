@@ -1,37 +1,37 @@
 """The account of the disk: every path falls in exactly one class, and what is not known is said.
 
-The classes, in the order in which the first that fits is taken:
+What decides, in the order in which the first that fits is taken:
 
-secret · log · temporary · data · boot · application · changed-config · package · generated · unknown
+1. what was found: a secret in it · a change against its package · what a package manager left beside configuration
+2. its content, for the few files that a rule looks into (migrate.contents)
+3. its package, whose database names it
+4. a rule for its place (migrate/rules/places) · the service or application whose it is, the nearest directory first
+   · a general rule, from the Filesystem Hierarchy Standard
 
-`package` means: owned by a package. Whether its bytes are still the package's is compared for
-configuration files alone (dpkg records their digests in its status file).
+Whatever is left is `unknown`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from fnmatch import translate
-from importlib import resources
-from pathlib import PurePosixPath
+import functools
+import posixpath
+from collections.abc import Iterator, Sequence
 
 import msgspec
-import yaml
 
+from migrate.changes.model import Change, Comparison
+from migrate.contents import Looked, look_into
 from migrate.facts import Facts
 from migrate.guest.protocol import Entry
 from migrate.join import Joined
-from migrate.model import Application, User
+from migrate.model import Application, PackageFiles, User
+from migrate.places import NONE, FileClass, PlaceRule, State, Table, place_rules
+from migrate.tally import SHARED, Folder, Item, Line, Tally, Total, Verdict
 
-_TABLE: dict[str, list[str]] = yaml.safe_load(resources.files("migrate").joinpath("places.yaml").read_text("utf-8"))
-_GENERATED = re.compile("|".join(map(translate, _TABLE["generated"]))).match
-FEW = 5
-"""So many files of an application are listed one by one; more of them as their folder."""
-SHOWN = frozenset({"changed-config", "application", "secret", "unknown"})
-CLASSES = (
+CLASSES: tuple[FileClass, ...] = (
     "package",
     "changed-config",
+    "changed-package",
     "generated",
     "application",
     "data",
@@ -41,164 +41,225 @@ CLASSES = (
     "secret",
     "unknown",
 )
+_ROLES: dict[str, tuple[FileClass, str]] = {
+    "log": ("log", "a log of {}"),
+    "data": ("data", "data of {}"),
+    "cache": ("temporary", "a cache of {}"),
+    "runtime": ("temporary", "made by {} at each start"),
+    "code": ("application", "the code of {}, which no package owns"),
+}
 
 
-class Line(msgspec.Struct, frozen=True, order=True):
-    """One path that a person must see."""
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """Files and bytes of each class and rule, the largest of each class, and the paths that a person must see.
 
-    path: str
-    class_: str = msgspec.field(name="class")
-    why: str
-
-
-class Account(msgspec.Struct, frozen=True):
-    """Files and bytes of each class, and the paths that a person must see (a tree of one class is one line)."""
+    Directories are not counted; the bytes of a file with several names (hard links) count once. A tree of an
+    application, or of what is unknown, is one line.
+    """
 
     classes: dict[str, tuple[int, int]]
     paths: tuple[Line, ...]
+    rules: tuple[Total, ...]
+    largest: dict[str, tuple[Item, ...]]
+    unknown: tuple[Item, ...]
+    comparison: Comparison
 
 
-def account(facts: Facts, joined: Joined) -> Account:
+def account(facts: Facts, joined: Joined, comparison: Comparison) -> Account:
     """Return the account of everything on the disk but directories."""
-    places = _Places(facts, joined)
-    totals = {name: [0, 0] for name in CLASSES}
-    lines = _Lines(places.trees)
+    judge = _Judge(facts, joined, comparison)
+    folders: dict[str, _Place] = {}
     seen: set[tuple[int, int]] = set()
     for entry in facts.guest.walk("/"):
+        above, _, name = entry.path.rpartition("/")
         if entry.kind == "directory":
+            folders[entry.path] = judge.enter(entry.path, name, folders.get(above or "/"))
             continue
-        kind, why = places.classify(entry)
-        total = totals[kind]
-        total[0] += 1
+        place = folders[above or "/"]
+        size = 0
         if entry.kind == "file" and (entry.links == 1 or entry.inode not in seen):
+            size = entry.size
             if entry.links != 1:
                 seen.add(entry.inode)
-            total[1] += entry.size
-        if kind in SHOWN:
-            lines.add(entry.path, kind, why)
-    classes = {name: (count, size) for name, (count, size) in totals.items()}
-    return Account(classes, lines.sorted())
+        place.cell(judge.verdict(entry, name, place)).add(entry, size)
+    tally = Tally(folders.values())
+    says = {rule.id: rule.says for rule in place_rules()}
+    return Account(
+        classes=tally.classes(CLASSES),
+        paths=tuple(sorted({*tally.lines(), *judge.missing()})),
+        rules=tally.rules(says),
+        largest=tally.largest(),
+        unknown=tally.unknown(),
+        comparison=comparison,
+    )
 
 
-class _Places:
-    """Where what is, from the findings and the tables above."""
+class _Place(Folder):
+    """A directory with what can be known of the files in it before their names are."""
 
-    def __init__(self, facts: Facts, joined: Joined) -> None:
-        self.facts = facts
-        self.secret = {s.seen_in.path: s.kind for s in facts.secrets}
-        uses = [(u.path, u.role) for c in joined.candidates for u in c.uses]
-        data = (*_TABLE["data"], *(p for p, role in uses if role == "data"))
-        logs = (*_TABLE["log"], *(p for p, role in uses if role == "log"))
-        cache = (*_TABLE["temporary"], *(p for p, role in uses if role in {"cache", "runtime"}))
-        tops = {"log": logs, "data": data, "temporary": cache, "boot": _TABLE["boot"]}
-        self.places = [(name, _Trees(each)) for name, each in tops.items()]
-        self.placed = _Trees(top for each in tops.values() for top in each)
-        homes = tuple(u.home for u in facts.of(User) if not u.system or u.uid == 0)
-        code = (p for p, role in uses if role == "code")
-        application = (*_TABLE["application"], *(a.root for a in facts.of(Application)), *code)
-        self.application = _Trees(application)
-        self.people = _Trees(homes)
-        self.config = _Trees(p for p, role in uses if role == "config" and p.startswith("/etc/"))
-        self.trees = (*_TABLE["application"], *application, *homes)
+    __slots__ = ("general", "known", "packaged", "tree")
 
-    def classify(self, entry: Entry) -> tuple[str, str]:
-        """Return the class of a path and why it is in it."""
+    def __init__(
+        self, path: str, parent: Folder | None, states: tuple[State, State, State], tree: Verdict | None
+    ) -> None:
+        super().__init__(path, parent)
+        self.known, self.general, self.packaged = states
+        self.tree = tree
+
+
+@functools.cache
+def _tables() -> tuple[Table, Table, Table, tuple[PlaceRule, ...]]:
+    """Return the tables of the rules: those that come first, the general ones, those for packaged files too, and all
+    that look into a file."""
+    by_place = [rule for rule in place_rules() if not rule.is_looked_into]
+    return (
+        Table([rule for rule in by_place if not rule.general]),
+        Table([rule for rule in by_place if rule.general]),
+        Table([rule for rule in by_place if rule.packaged]),
+        tuple(rule for rule in place_rules() if rule.is_looked_into),
+    )
+
+
+_UNKNOWN = Verdict("unknown", "unknown", "no rule knows it")
+_PACKAGE = Verdict("package", "packaged", "a package owns it")
+_GHOST = Verdict("generated", "owned-not-shipped", "a package owns the path, and ships nothing there")
+_GHOST_CONFIG = Verdict("changed-config", "owned-not-shipped", "a package owns the path, and ships nothing there")
+_HOME = Verdict("data", "home", "in a home directory")
+
+
+class _Judge:
+    """What is known of a disk before its files are gone through."""
+
+    def __init__(self, facts: Facts, joined: Joined, comparison: Comparison) -> None:
+        *tables, looked = _tables()
+        self._known, self._general, self._packaged = tables
+        self._rules = [[Verdict(r.class_, r.id, r.says) for r in table.rules] for table in tables]
+        self._facts = facts
+        self._changes = comparison.changes
+        self._unshipped = frozenset(_unshipped(facts))
+        self._explained = dict(_explained(comparison))
+        # What is said of single paths, the strongest last.
+        self._single = {path: _agreed(looked, found) for path, found in look_into(facts.guest, looked).items()}
+        self._single |= {} if comparison.done else dict(_not_as_shipped(facts))
+        self._single |= {p.path: Verdict("generated", "left-by-packages", p.says) for p in comparison.leftovers}
+        self._single |= {change.path: _changed(change) for change in comparison.changes}
+        self._single |= {s.seen_in.path: Verdict("secret", "secret", s.kind) for s in facts.secrets}
+        self._trees = dict(_trees(facts, joined))
+        self._read = frozenset(u.path for c in joined.candidates for u in c.uses if u.role == "config")
+
+    def enter(self, path: str, name: str, parent: _Place | None) -> _Place:
+        """Return what is known of a directory."""
+        if parent is None:
+            return _Place(path, None, (self._known.root, self._general.root, self._packaged.root), None)
+        states = (parent.known.enter(name), parent.general.enter(name), parent.packaged.enter(name))
+        return _Place(path, parent, states, self._trees.get(path, parent.tree))
+
+    def verdict(self, entry: Entry, name: str, place: _Place) -> Verdict:
+        """Return what a file is."""
         path = entry.path
-        if path in self.secret:
-            return "secret", self.secret[path]
-        return self._by_place(path) or self._by_owner(entry) or self._rest(entry)
+        found = self._single.get(path)
+        if found is not None:
+            return found
+        if self._facts.owns(path):
+            return self._packaged_file(entry, name, place)
+        number = _ask(place.known, entry, name)
+        if number != NONE:
+            return self._rules[0][number]
+        tree = self._trees.get(path, place.tree)
+        if tree is not None:
+            return tree
+        number = _ask(place.general, entry, name)
+        if number == NONE:
+            return _UNKNOWN
+        found = self._rules[1][number]
+        if found.rule == "configuration" and path in self._read:
+            return Verdict(found.class_, found.rule, f"{found.why}, a service reads it")
+        return found
 
-    def _by_place(self, path: str) -> tuple[str, str] | None:
-        if path not in self.placed:
-            return None
-        return next((name, "by its place") for name, trees in self.places if path in trees)
+    def _packaged_file(self, entry: Entry, name: str, place: _Place) -> Verdict:
+        number = _ask(place.packaged, entry, name)
+        if number != NONE:
+            return self._rules[2][number]
+        explained, unshipped = self._explained.get(entry.path), entry.path in self._unshipped
+        if explained is None and not unshipped:
+            return _PACKAGE
+        number = _ask(place.known, entry, name)
+        if number != NONE:
+            return self._rules[0][number]
+        if place.tree is not None:
+            return place.tree
+        number = _ask(place.general, entry, name)
+        found = _UNKNOWN if number == NONE else self._rules[1][number]
+        if found.class_ in {"log", "temporary", "data"}:
+            return found
+        if explained is not None:
+            return explained
+        return _GHOST_CONFIG if found.class_ == "changed-config" else _GHOST
 
-    def _by_owner(self, entry: Entry) -> tuple[str, str] | None:
-        path = entry.path
-        if path in self.facts.conffiles:
-            package = self.facts.conffiles[path].package
-            if not self.facts.is_as_shipped(path):
-                return "changed-config", f"not as {package} shipped it"
-            return "package", package
-        if self.facts.owns(path):
-            return "package", "owned"
-        if path in self.application:
-            return "application", "no package owns it"
-        if path in self.people:
-            return "data", "in a home directory"
-        return None
-
-    def _rest(self, entry: Entry) -> tuple[str, str]:
-        path = entry.path
-        if entry.kind == "symlink" and (
-            path.startswith("/etc/systemd/") or entry.target.startswith("/etc/alternatives/")
-        ):
-            return "generated", "a link that systemctl(1) or update-alternatives(1) made"
-        if entry.kind == "symlink" and entry.target.rpartition("/")[2] == "busybox":
-            return "generated", "an applet of busybox, which `busybox --install` linked"
-        if _GENERATED(path):
-            return "generated", "made by a package's scripts or the system"
-        if path.startswith("/etc/"):
-            used = path in self.config
-            return "changed-config", "added: no package owns it" + (", a service reads it" if used else "")
-        if self._parent_is_owned(path) and path.startswith(("/usr/share/", "/usr/lib/", "/var/lib/")):
-            return "generated", "made in a package's own directory"
-        return ("package", "a system link") if entry.kind == "symlink" and path.count("/") == 1 else ("unknown", "")
-
-    def _parent_is_owned(self, path: str) -> bool:
-        parent = path.rpartition("/")[0]
-        while parent.count("/") > 2:  # /usr/share and its like belong to everybody
-            if self.facts.owns(parent):
-                return True
-            parent = parent.rpartition("/")[0]
-        return False
+    def missing(self) -> Iterator[Line]:
+        """Yield the changed paths that are no files: those that are missing, and directories."""
+        for change in self._changes:
+            entry = self._facts.guest.lstat(change.path)
+            if entry is None or entry.kind == "directory":
+                verdict = _changed(change)
+                yield Line(change.path, verdict.class_, verdict.why, verdict.rule)
 
 
-class _Trees:
-    """Directories, or files: `path in trees` tells whether a path is one of them or below one."""
-
-    def __init__(self, tops: Iterable[str]) -> None:
-        self._tops = frozenset(tops)
-        self._prefixes = tuple(f"{top}/" for top in self._tops)
-
-    def __contains__(self, path: str) -> bool:
-        return path.startswith(self._prefixes) or path in self._tops
+def _ask(state: State, entry: Entry, name: str) -> int:
+    return state.link(name, entry.target) if entry.kind == "symlink" else state.file(name)
 
 
-class _Lines:
-    """The lines, those of one application's tree as one line for its top and one for each folder below.
+def _agreed(rules: Sequence[PlaceRule], found: Looked) -> Verdict:
+    rule = rules[found.number]
+    model = f" ({found.model})" if found.model else ""
+    if found.agrees:
+        return Verdict(rule.class_, rule.id, f"{rule.says}{model}")
+    return Verdict(rule.differs, rule.id, f"changed: {rule.says}{model}, and differs now")
 
-    Of a folder's lines no more are kept than are shown: it may hold a million files.
+
+def _explained(comparison: Comparison) -> Iterator[tuple[str, Verdict]]:
+    """Yield what differs though nobody changed it. What has other attributes alone is the package's still."""
+    attributes = {"mode", "user", "group", "capabilities", "device"}
+    for each in sorted(comparison.explained, key=lambda e: (e.path, e.aspect not in attributes)):
+        yield each.path, Verdict("package" if each.aspect in attributes else "generated", each.rule, each.says)
+
+
+def _changed(change: Change) -> Verdict:
+    how = f"not as {change.package} shipped it: {', '.join(change.aspects)}"
+    if "missing" in change.aspects:
+        how = f"missing: {change.package} shipped it"
+    return Verdict("changed-config" if change.configuration else "changed-package", "changed", how)
+
+
+def _not_as_shipped(facts: Facts) -> Iterator[tuple[str, Verdict]]:
+    """Yield the changed configuration where nothing else was compared."""
+    for path, recorded in facts.conffiles.items():
+        if recorded.digest and facts.guest.is_file(path) and not facts.is_as_shipped(path):
+            yield path, Verdict("changed-config", "changed", f"not as {recorded.package} shipped it: content")
+
+
+def _unshipped(facts: Facts) -> Iterator[str]:
+    """Yield the paths that packages own and ship nothing for."""
+    for files in facts.of(PackageFiles):
+        yield from (each.path for each in files.shipped if "ghost" in each.flags)
+        yield from (path for path, digest in files.conffiles if not digest)
+
+
+def _trees(facts: Facts, joined: Joined) -> Iterator[tuple[str, Verdict]]:
+    """Yield whose the directories (and single files) are; where two are the same, the last one counts.
+
+    A directory that belongs to everybody is nobody's, whatever a hostile unit or account says of it.
     """
-
-    def __init__(self, tops: Iterable[str]) -> None:
-        self._lines: list[Line] = []
-        self._trees: dict[str, list[Line]] = {}
-        self._counts: dict[str, int] = {}
-        # `is_below` on a path in its one spelling, without splitting that for each top.
-        plain = ((top, str(PurePosixPath(top))) for top in sorted({t for t in tops if t}, key=len))
-        self._tops = [(top, each, each.rstrip("/") + "/") for top, each in plain]
-
-    def add(self, path: str, kind: str, why: str) -> None:
-        """Take a line."""
-        top = None
-        if kind == "application":
-            top = next((top for top, each, prefix in self._tops if path.startswith(prefix) or path == each), None)
-        if top is None:
-            self._lines.append(Line(path, kind, why))
-            return
-        first, slash, _ = path[len(top) :].lstrip("/").partition("/")
-        key = f"{top}/{first}/" if slash else path
-        count = self._counts[key] = self._counts.get(key, 0) + 1
-        if count <= FEW:
-            self._trees.setdefault(key, []).append(Line(path, kind, why))
-
-    def sorted(self) -> tuple[Line, ...]:
-        """Return the lines to show, by path."""
-        lines = list(self._lines)
-        for key, count in self._counts.items():
-            if count <= FEW:
-                lines += self._trees[key]
-            else:
-                lines.append(Line(key, "application", f"no package owns it ({count} files)"))
-        return tuple(sorted(lines))
+    trees = [(u.home, _HOME) for u in facts.of(User) if not u.system or u.uid == 0]
+    for each in facts.of(Application):
+        what = f"{each.name} {each.version}".strip()
+        trees.append((each.root, Verdict("application", "application-found", f"{what}, which no package owns")))
+    for role in ("code", "runtime", "cache", "data", "log"):
+        kind, says = _ROLES[role]
+        for candidate in sorted(joined.candidates, key=lambda c: (c.kind == "job", c.id), reverse=True):
+            named = Verdict(kind, f"used-as-{role}", says.format(candidate.id))
+            trees += [(use.path, named) for use in candidate.uses if use.role == role]
+    for top, verdict in trees:
+        path = posixpath.normpath(top) if top.startswith("/") else ""
+        if path and path not in SHARED and not path.startswith("//"):
+            yield path, verdict

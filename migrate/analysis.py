@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from migrate.discover import find_analyzers, run_analyzers
 from migrate.errors import PlanError
 from migrate.facts import Facts
 from migrate.graph import build_graph, node_link
+from migrate.guest.progress import Notify, silent
 from migrate.guest.protocol import Guest
 from migrate.inventory import encode, inventory
 from migrate.join import join
@@ -42,9 +44,9 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: tuple[Conflict, ...]
 
 
-def find(guest: Guest, progress: Progress = lambda _n, _d, _t: None) -> Facts:
-    """Run every analyzer on a guest and return what they found."""
-    return Facts(run_analyzers(guest, find_analyzers(), progress), guest)
+def find(guest: Guest, progress: Progress = lambda _n, _d, _t: None, *, quick: bool = False) -> Facts:
+    """Run every analyzer on a guest and return what they found. `quick`: packaged files are not compared."""
+    return Facts(run_analyzers(guest, find_analyzers(), progress), guest, quick=quick)
 
 
 def redactor(facts: Facts) -> Redactor:
@@ -53,15 +55,19 @@ def redactor(facts: Facts) -> Redactor:
     return Redactor(facts.secrets, words)
 
 
-def analyze(facts: Facts, chosen: Chosen, directory: Path, sboms: Iterable[Standard] = ()) -> Analysis:
+def analyze(
+    facts: Facts, chosen: Chosen, directory: Path, sboms: Iterable[Standard] = (), fetch: Notify | None = None
+) -> Analysis:
     """Return the analysis of a machine. `directory` may hold an earlier one, whose plan's edits are kept.
 
-    `chosen` is what was opened, as the plan names it; `sboms` are bills of materials to write too. Raises PlanError
-    where the plan.yaml that is there cannot be read or is another machine's: it is never overwritten.
+    `chosen` is what was opened, as the plan names it; `sboms` are bills of materials to write too. With `fetch` the
+    originals of changed files may come from the distribution's archive; it is told before each request. Raises
+    PlanError where the plan.yaml that is there cannot be read or is another machine's: it is never overwritten.
     """
     joined = join(facts)
     redact = redactor(facts)
-    found = redact.tree(inventory(facts, joined, account(facts, joined)))
+    found = redact.tree(inventory(facts, joined, account(facts, joined, facts.comparison)))
+    _add_differences(found["files"]["changes"], facts, redact, fetch)
     reader = found["source"].pop("reader")
     digest = "sha256:" + hashlib.sha256(encode(found)).hexdigest()
     found["source"]["reader"] = reader
@@ -84,6 +90,21 @@ def analyze(facts: Facts, chosen: Chosen, directory: Path, sboms: Iterable[Stand
         unread=unread,
         conflicts=tuple(conflicts),
     )
+
+
+def _add_differences(changes: list[dict[str, Any]], facts: Facts, redact: Redactor, fetch: Notify | None) -> None:
+    """Show beside each changed file how it differs from its original, line by line, where that can be had."""
+    if not changes:
+        return
+    from migrate.changes.textdiffs import diffs  # 78 ms
+
+    made = diffs(facts.guest, facts, facts.comparison.changes, network=fetch is not None, notify=fetch or silent)
+    by_path = {redact(path): difference for path, difference in made.items()}
+    for row in changes:
+        difference = by_path.get(row["path"])
+        if difference is not None:
+            row["diff"] = difference.text.rstrip("\n").split("\n") if difference.text else []
+            row["diff_source"], row["no_diff"] = difference.source, difference.why
 
 
 def _merged(directory: Path, proposed: Plan) -> tuple[str, Plan, list[Conflict]]:

@@ -75,6 +75,16 @@ SbomOption = Annotated[
     list[Standard] | None,
     typer.Option("--sbom", help="Also write a bill of materials: sbom.cdx.json (1.6) or sbom.spdx.json (2.3)."),
 ]
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Do not read packaged files to compare them with their packages.")
+]
+NetworkOption = Annotated[
+    bool,
+    typer.Option(
+        "--network",
+        help="Get originals of changed files from the distribution's public archive, which learns the packages' names.",
+    ),
+]
 AllowOption = Annotated[
     list[Path] | None,
     typer.Option("--allow-backing", metavar="DIR", help="Also open backing files below this folder."),
@@ -104,6 +114,8 @@ def analyze(
     key: KeyOption = None,
     allow_backing: AllowOption = None,
     sbom: SbomOption = None,
+    quick: QuickOption = False,
+    network: NetworkOption = False,
     format_: FormatOption = Format.text,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
@@ -115,13 +127,19 @@ def analyze(
 
     console = _console(quiet, verbose)
     directory = output or default_directory(disks[0])
+    if quick and network:
+        raise UsageError("analyze", "--quick and --network were both given", "without comparing nothing is fetched")
     if directory.exists() and not directory.is_dir():
         raise UsageError(f"write the plan into {directory}", "it is a file", "name a folder with --output")
     chosen = Chosen(tuple(str(disk) for disk in disks), root_device or "", snapshot or "")
     with _opened(chosen, console, reader, key, allow_backing) as guest:
-        facts = _find(guest, console)
+        facts = _find(guest, console, quick=quick)
+        if not quick:
+            with console.stage("Comparing packaged files with their packages"):
+                _ = facts.comparison
         with console.stage("Joining what was found"):
-            result = analysis.analyze(facts, chosen, directory, list(dict.fromkeys(sbom or ())))
+            fetch = console.say if network else None
+            result = analysis.analyze(facts, chosen, directory, list(dict.fromkeys(sbom or ())), fetch)
     _told(console, write(result.files, directory, "analyze"))
     for conflict in result.conflicts:
         console.warn(f"{conflict.where}: yours ({conflict.yours}) stays; proposed now: {conflict.proposed}")
@@ -264,18 +282,30 @@ def doctor(format_: FormatOption = Format.text, quiet: QuietOption = False, verb
 
 @app.command()
 def rules(format_: FormatOption = Format.text, quiet: QuietOption = False, verbose: VerboseOption = False) -> None:
-    """List the rules that decide, what each says, and where that comes from."""
+    """List the rules: what becomes of components, what a file is, why one differs; each with its source."""
     import msgspec
 
+    from migrate.changes.explain import explaining_rules
+    from migrate.places import place_rules
     from migrate.rulebook import rules as all_rules
 
     console = _console(quiet, verbose)
-    found = all_rules()
+    found, places, explained = all_rules(), place_rules(), explaining_rules()
     _print(
         format_,
-        lambda: _table(console, "Rules", ("rule", "verdict", "weight", "why", "source"),
-                       [(r.id, r.verdict, f"{r.weight:.2f}", r.why, r.source) for r in found]),
-        lambda: {"rules": msgspec.to_builtins(found)},
+        lambda: [
+            *_table(console, "What becomes of a component", ("rule", "verdict", "weight", "why", "source"),
+                    [(r.id, r.verdict, f"{r.weight:.2f}", r.why, r.source) for r in found]),
+            *_table(console, "What a file is, by its place", ("rule", "class", "paths", "says", "source"),
+                    [(r.id, r.class_, " ".join(r.paths), r.says, r.source) for r in places]),
+            *_table(console, "Why a packaged file differs though nobody changed it", ("rule", "says", "source"),
+                    [(r.id, r.says, r.source) for r in explained]),
+        ],
+        lambda: {
+            "rules": msgspec.to_builtins(found),
+            "places": msgspec.to_builtins(places),
+            "explained": msgspec.to_builtins(explained),
+        },
     )  # fmt: skip
 
 
@@ -294,6 +324,48 @@ def analyzers(format_: FormatOption = Format.text, quiet: QuietOption = False, v
             "analyzers": [{"name": a.name, "says": a.says, "reads": list(a.reads), "source": a.source} for a in found]
         },
     )  # fmt: skip
+
+
+@app.command()
+def bases(
+    references: Annotated[
+        list[str] | None, typer.Argument(metavar="REF...", help="Images; all that are known where none is named.")
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Make their inventories anew from the Docker engine's images.")
+    ] = False,
+    pull: Annotated[bool, typer.Option("--pull", help="With --refresh: have the engine fetch them first.")] = False,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Make one of this archive or root directory.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--as", metavar="REF", help="With --from: the image that it is.")] = None,
+    format_: FormatOption = Format.text,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """List what base images hold, which no image copies again; or make that anew from an image."""
+    from migrate.bases import command
+    from migrate.bases.store import Listing, inventories
+
+    console = _console(quiet, verbose)
+    if (source is None) is not (name is None) or (source is not None and (references or refresh)):
+        raise UsageError("make an inventory", "--from and --as go together, and alone", "use --from FILE --as REF")
+    if (refresh and not references) or (pull and not refresh):
+        raise UsageError("make inventories anew", "no image was named", "use --refresh REF...")
+    wanted = [name] if name else list(references or [])
+    if name or refresh:
+        with console.stage(f"Reading {', '.join(wanted)}") as stage:
+            made = command.refresh(wanted, source, pull, console.say, stage.update)
+        listing = Listing(known=tuple(made), problems=())
+    else:
+        listing = inventories(wanted)
+    for problem in listing.problems:
+        console.warn(str(problem))
+    _print(
+        format_,
+        lambda: _table(console, "Base images", command.COLUMNS, [command.row(k) for k in listing.known]),
+        lambda: command.document(listing),
+    )
 
 
 # ---------------------------------------------------------------- helpers
@@ -349,11 +421,11 @@ def _told(console: Console, written: Written) -> None:
         console.warn(f"{name} is no longer made, and was changed by hand: it stays")
 
 
-def _find(guest: Guest, console: Console) -> Facts:
+def _find(guest: Guest, console: Console, *, quick: bool = True) -> Facts:
     from migrate.analysis import find
 
     with console.stage("Finding what is there") as stage:
-        return find(guest, stage.update)
+        return find(guest, stage.update, quick=quick)
 
 
 def _plan_disks(plan: Plan, directory: Path, given: list[Path] | None) -> Chosen:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from migrate.addresses import is_loopback
+from migrate.changes.model import Comparison
 from migrate.digests import Recorded, conffiles
 from migrate.errors import GuestFileError
 from migrate.guest.protocol import Guest
@@ -30,9 +31,13 @@ F = TypeVar("F", bound=Fact)
 
 
 class Facts:
-    """Findings, indexed. Order is kept, so what is derived from it is the same for the same disk."""
+    """Findings, indexed. Order is kept, so what is derived from it is the same for the same disk.
 
-    def __init__(self, findings: Iterable[Finding], guest: Guest) -> None:
+    `quick`: packaged files are not compared with their packages, which would read every one of them.
+    """
+
+    def __init__(self, findings: Iterable[Finding], guest: Guest, *, quick: bool = False) -> None:
+        self.quick = quick
         self.findings: Sequence[Finding] = tuple(findings)
         self.guest = guest
         self._by_type: dict[type, list[Finding]] = defaultdict(list)
@@ -73,6 +78,15 @@ class Facts:
     def conffiles(self) -> dict[str, Recorded]:
         """Configuration files of packages, by path."""
         return conffiles(self.of(PackageFiles))
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """The disk compared with its package databases; reads all packaged files when it is first asked for."""
+        if self.quick:
+            return Comparison(done=False)
+        from migrate.changes.compare import compare
+
+        return compare(self)
 
     def owner(self, path: str) -> str:
         """Return the name of the package that owns a path, following links; empty where nobody's."""

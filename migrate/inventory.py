@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 from migrate.account import Account
+from migrate.applications import run_by
 from migrate.facts import Facts
+from migrate.filelist import file_list
 from migrate.join import Joined
 from migrate.model import (
     Application,
@@ -43,11 +45,8 @@ def inventory(facts: Facts, joined: Joined, files: Account) -> dict[str, Any]:
         "os": _system(facts),
         "packages": _packages(facts),
         "language_packages": _rows(facts.of(LanguagePackage)),
-        "applications": _rows(facts.of(Application)),
-        "files": {
-            "classes": {name: {"files": n, "bytes": size} for name, (n, size) in sorted(files.classes.items())},
-            "paths": [_plain(line) for line in files.paths],
-        },
+        "applications": _applications(facts, joined),
+        "files": file_list(files),
         "services": [_service(facts, s) for s in sorted(facts.of(Service), key=lambda s: s.id)],
         "jobs": _rows(facts.of(Job)),
         "listens": _rows(facts.of(Listen)),
@@ -63,9 +62,14 @@ def inventory(facts: Facts, joined: Joined, files: Account) -> dict[str, Any]:
         "hardware": _rows(facts.of(Hardware)),
         "unread": [
             {"path": str(u.seen_in), "why": u.why, "analyzer": u.analyzer}
-            for u in sorted({*facts.of(Unread), *joined.unread}, key=lambda u: (u.seen_in.path, u.why, u.analyzer))
+            for u in sorted(_unread(facts, joined), key=lambda u: (u.seen_in.path, u.why, u.analyzer))
         ],
     }
+
+
+def _unread(facts: Facts, joined: Joined) -> set[Unread]:
+    compared = {Unread(seen_in=Place(path), why=why, analyzer="packages") for path, why in facts.comparison.unread}
+    return {*facts.of(Unread), *joined.unread, *compared}
 
 
 def _rows(facts: Iterable[Fact]) -> list[dict[str, Any]]:
@@ -114,6 +118,15 @@ def _packages(facts: Facts) -> list[dict[str, Any]]:
         row.pop("depends")
         rows.append(row)
     return rows
+
+
+def _applications(facts: Facts, joined: Joined) -> list[dict[str, Any]]:
+    runners = run_by(facts, joined)
+    rows = [
+        _plain(each) | {"run_by": [_plain(runner) for runner in runners.get(each.root, ())]}
+        for each in facts.of(Application)
+    ]
+    return sorted(rows, key=encode)
 
 
 def _service(facts: Facts, service: Service) -> dict[str, Any]:

@@ -16,31 +16,18 @@ import msgspec
 
 import migrate
 from migrate.plan.model import Blocker, Component, Plan
+from migrate.report_files import applications_view, coverage_tile, files_view
+from migrate.reporting import LONGEST_LIST, mapping, table
 from migrate.svg import DECISIONS, draw_graph, size
 from migrate.text import show
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_LONGEST_LIST = 400  # rows of a table; the rest is counted, and stands in inventory.json
-
 STRATEGIES = {
     "packages": "installing the distribution's packages",
     "app": "the application's files on its runtime",
     "lift": "the files from this disk",
-}
-# The classes of migrate.account, in the order of the bar; a class that is not known here comes before `unknown`.
-CLASSES = {
-    "package": "unchanged from a package",
-    "changed-config": "changed configuration",
-    "generated": "made by a package or the system",
-    "application": "applications",
-    "data": "data",
-    "log": "logs",
-    "temporary": "temporary",
-    "boot": "boot and kernel",
-    "secret": "secrets",
-    "unknown": "unknown",
 }
 _KINDS_OF_TIES = ("tcp", "udp", "unix-socket", "shared-files", "starts-after", "runs", "external")
 
@@ -61,24 +48,26 @@ def render_report(inventory: Mapping[str, Any], graph: Mapping[str, Any], plan: 
     networkx's node-link form. The same input gives the same text."""
     entries = [_entry(component, f"c{n}") for n, component in enumerate(plan.components, 1)]
     details = [entry for entry in entries if entry.part.kind != "host"]
-    unread = _rows(inventory, "unread", ("path", "why", "analyzer"))
+    unread = table(inventory, "unread", ("path", "why", "analyzer"))
+    files = files_view(inventory)
     view = {
         "version": migrate.__version__,
         "plan": plan,
         "words": DECISIONS,
         "strategies": STRATEGIES,
         "facts": _facts(inventory, plan),
-        "tiles": _tiles(details, len(unread)),
+        "tiles": _tiles(details, len(unread), coverage_tile(files)),
         "open_questions": [question for entry in entries for question in _questions(entry)],
         "details": details,
         "upkeep": [entry for entry in entries if entry.part.kind == "host"],
         "decisions": [word for word in DECISIONS if any(entry.part.decision == word for entry in details)],
         "ties": _ties(graph, plan),
         "drawing": draw_graph(graph, plan, {entry.part.id: entry.anchor for entry in details}),
-        "unread": unread[:_LONGEST_LIST],
+        "unread": unread[:LONGEST_LIST],
         "unread_total": len(unread),
         **_jobs(inventory),
-        **_files(inventory),
+        "files": files,
+        "applications": applications_view(inventory),
         "packages": _packages(inventory),
         "accounts": _accounts(inventory),
     }
@@ -152,7 +141,7 @@ def _questions(entry: _Entry) -> list[dict[str, str]]:
     return [{"id": entry.part.id, "anchor": entry.anchor, "says": text} for text in said]
 
 
-def _tiles(details: Sequence[_Entry], unread: int) -> list[dict[str, object]]:
+def _tiles(details: Sequence[_Entry], unread: int, coverage: dict[str, object] | None) -> list[dict[str, object]]:
     counts: Counter[str] = Counter(entry.part.decision for entry in details)
     labels = {
         "containerize": "to containers",
@@ -166,35 +155,15 @@ def _tiles(details: Sequence[_Entry], unread: int) -> list[dict[str, object]]:
         *({"style": decision, "count": counts[decision], "label": label} for decision, label in labels.items()),
         {"style": "alert", "count": blockers, "label": "open blocker" if blockers == 1 else "open blockers"},
         {"style": "alert", "count": unread, "label": "blind spot" if unread == 1 else "blind spots"},
+        *([coverage] if coverage else []),
     ]
 
 
 # ---------------------------------------------------------------- the inventory
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _rows(inventory: Mapping[str, Any], key: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a list of the inventory with the values of `names` in each row, empty where one is missing."""
-    rows = inventory.get(key)
-    return [{name: _cell(row.get(name)) for name in names} for row in rows or [] if isinstance(row, Mapping)]
-
-
-def _cell(value: object) -> Any:
-    """Return what stands in a table's cell: lists as a command line, places as text."""
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple):
-        return shlex.join(str(part) for part in value)
-    if isinstance(value, Mapping):
-        return ":".join(str(part) for part in value.values() if part is not None)
-    return value
-
-
 def _facts(inventory: Mapping[str, Any], plan: Plan) -> list[tuple[str, str]]:
-    system = _mapping(inventory.get("os"))
+    system = mapping(inventory.get("os"))
     lines = [
         ("System", system.get("name") or plan.source.os),
         ("Processor", system.get("architecture") or plan.source.architecture),
@@ -215,64 +184,30 @@ def _ties(graph: Mapping[str, Any], plan: Plan) -> list[dict[str, str]]:
 
 def _jobs(inventory: Mapping[str, Any]) -> dict[str, Any]:
     names = ("id", "schedule", "original", "enabled", "user", "command", "seen_in")
-    rows = _rows(inventory, "jobs", names)
+    rows = table(inventory, "jobs", names)
     for row, given in zip(rows, inventory.get("jobs") or [], strict=False):
         row["enabled"] = given.get("enabled") is not False
         row["also"] = row["original"] if row["schedule"] and str(row["original"]).startswith("On") else ""
         if given.get("shell") and len(given.get("command") or []) == 1:
             row["command"] = given["command"][0]
-    return {"jobs": rows[:_LONGEST_LIST], "jobs_more": max(0, len(rows) - _LONGEST_LIST)}
-
-
-def _files(inventory: Mapping[str, Any]) -> dict[str, Any]:
-    files = _mapping(inventory.get("files"))
-    given = _mapping(files.get("classes"))
-    others = sorted(given.keys() - CLASSES.keys())
-    order = [*(name for name in CLASSES if name != "unknown"), *others, "unknown"]
-    colours = {name: n for n, name in enumerate(CLASSES)}
-    classes = [
-        {
-            "label": CLASSES.get(name, name),
-            "colour": colours.get(name, 2),
-            "files": int(_mapping(given[name]).get("files") or 0),
-            "bytes": int(_mapping(given[name]).get("bytes") or 0),
-        }
-        for name in order
-        if name in given
-    ]
-    return {
-        "classes": classes,
-        "files_total": sum(k["files"] for k in classes),
-        "bytes_total": sum(k["bytes"] for k in classes),
-        "unknown": next((k for k in classes if k["label"] == CLASSES["unknown"]), {"files": 0, "bytes": 0}),
-        "paths": _paths(_rows(files, "paths", ("path", "class", "why"))),
-    }
-
-
-def _paths(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the paths that a person must see by class, the unknown ones first."""
-    groups = []
-    for name in sorted({str(row["class"]) for row in rows}, key=lambda n: (n != "unknown", n)):
-        same = [row for row in rows if row["class"] == name]
-        groups.append({"label": CLASSES.get(name, name), "total": len(same), "rows": same[:_LONGEST_LIST]})
-    return groups
+    return {"jobs": rows[:LONGEST_LIST], "jobs_more": max(0, len(rows) - LONGEST_LIST)}
 
 
 def _packages(inventory: Mapping[str, Any]) -> dict[str, Any]:
-    rows = _rows(inventory, "packages", ("name", "version", "origin", "chosen"))
+    rows = table(inventory, "packages", ("name", "version", "origin", "chosen"))
     chosen = [row for row in rows if row["chosen"] is True]
     names = [str(row["name"]) for row in chosen]
-    ecosystems = Counter(row["ecosystem"] for row in _rows(inventory, "language_packages", ("ecosystem",)))
+    ecosystems = Counter(row["ecosystem"] for row in table(inventory, "language_packages", ("ecosystem",)))
     return {
         "total": len(rows),
         "chosen": len(chosen),
-        "rows": chosen[:_LONGEST_LIST],
+        "rows": chosen[:LONGEST_LIST],
         "names": ", ".join(names[:8]) + (", …" if len(names) > 8 else ""),
         "languages": ", ".join(f"{count} {name}" for name, count in sorted(ecosystems.items())),
     }
 
 
 def _accounts(inventory: Mapping[str, Any]) -> dict[str, Any]:
-    rows = _rows(inventory, "users", ("name", "uid", "gid", "home", "shell", "gecos", "system"))
+    rows = table(inventory, "users", ("name", "uid", "gid", "home", "shell", "gecos", "system"))
     people = [row for row in rows if row["system"] is False]
-    return {"people": people[:_LONGEST_LIST], "others": len(rows) - len(people)}
+    return {"people": people[:LONGEST_LIST], "others": len(rows) - len(people)}

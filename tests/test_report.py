@@ -154,7 +154,55 @@ INVENTORY: dict[str, Any] = {
             {"path": "/etc/n", "class": "changed-config", "why": "differs from its package"},
             {"path": "/opt/agent", "class": "unknown", "why": "nobody's"},
         ],
+        "unknown": [{"path": "/data/blob", "files": 1, "bytes": 3 << 20}, {"path": "/data/x/", "files": 1, "bytes": 0}],
+        "largest": {"data": [{"path": "/var/lib/postgresql/", "files": 1270, "bytes": 40 << 30}]},
+        "rules": [{"rule": "state", "class": "data", "says": "state of a program", "files": 1270, "bytes": 40 << 30}],
+        "compared": {"files": 1199, "of": 1200, "done": True, "unread": [{"path": "/usr/bad", "why": "bad block"}]},
+        "changes": [
+            {
+                "path": "/etc/n",
+                "package": "nginx-common",
+                "class": "changed-config",
+                "differences": [{"aspect": "content", "shipped": "md5:aa", "found": "md5:bb"}],
+                "seen_in": "/var/lib/dpkg/status:7",
+                "diff": [
+                    "--- shipped",
+                    "+++ found",
+                    "@@ -1,2 +1,2 @@",
+                    " user www-data;",
+                    "-workers 1;",
+                    "+workers 4;",
+                ],
+                "diff_source": "/var/cache/apt/archives/nginx-common.deb",
+            },
+            {
+                "path": "/usr/bin/gone",
+                "package": "p",
+                "class": "changed-package",
+                "differences": [{"aspect": "missing", "shipped": "file", "found": ""}],
+                "seen_in": "/var/lib/dpkg/info/p.md5sums:1",
+                "diff": None,
+                "diff_source": None,
+                "no_diff": "it is no text",
+            },
+        ],
+        "explained": [{"rule": "ghost", "says": "made at run time", "files": 5, "examples": ["/var/log/lastlog"]}],
+        "leftovers": [{"path": "/etc/n.dpkg-dist", "of": "/etc/n", "package": "nginx-common", "says": "the package's"}],
     },
+    "applications": [
+        {
+            "root": "/srv/o",
+            "ecosystem": "pypi",
+            "name": "orders",
+            "version": "1.4",
+            "runtime": ["python3"],
+            "interpreter": "/usr/bin/python3",
+            "libraries": [f"lib{n}.so" for n in range(8)],
+            "seen_in": "/srv/o/pyproject.toml:3",
+            "run_by": [{"id": "orders", "kind": "service", "seen_in": "/etc/o.service:9"}],
+        },
+        {"root": "/opt/tool", "seen_in": "/opt/tool"},
+    ],
     "jobs": [
         {
             "id": "report",
@@ -277,13 +325,63 @@ def test_other_sections(page: str) -> None:
     assert "timer 0 6 * * * OnCalendar=6:00; RandomizedDelaySec=60m root" in found["jobs"]
     assert "1,202 files, 1 GiB" in found["files"]
     assert "2 files (3 MiB) known to no rule" in found["files"]
-    assert found["files"].index("unknown 1 place") < found["files"].index("changed configuration 1 place")
+    assert found["files"].index("unknown 2 places") < found["files"].index("configuration, changed or added 1 place")
+    assert found["files"].index("/data/blob 1 3 MiB") < found["files"].index("/data/x/ 1 0 B")
     assert "1 package was asked for by a person; 1 other was pulled in, and 1 pypi came" in found["packages"]
     assert "libc6" not in found["packages"]
     assert "anna 1000:1000 /home/anna /bin/sh" in found["accounts"]
     assert "1 other belongs to the system" in found["accounts"]
     assert "/etc/vault.yml it is encrypted yaml" in found["unread"]
     assert "orders smtp.corp.example:25 external x /e:4" in found["graph"]
+
+
+def test_the_account_of_the_disk() -> None:
+    text = Page(render_report(INVENTORY, GRAPH, plan())).text
+    assert "99.83 % of 1,202 files, 99.7 % of bytes accounted for" in text
+    found = sections(render_report(INVENTORY, GRAPH, plan()))
+    files = found["files"]
+    assert "1,199 files of 1,200 packaged files were compared" in files
+    assert "2 paths were changed" in files
+    assert "/etc/n configuration nginx-common /var/lib/dpkg/status:7 content md5:aa → md5:bb" in files
+    assert "from /var/cache/apt/archives/nginx-common.deb" in files
+    assert "user www-data; workers 1; workers 4;" in files
+    assert (
+        "/usr/bin/gone program or data p /var/lib/dpkg/info/p.md5sums:1 missing not shown line by line: it is no text"
+        in files
+    )
+    assert "made at run time · ghost 5 /var/log/lastlog" in files
+    assert "/etc/n.dpkg-dist /etc/n nginx-common the package's" in files
+    assert "/usr/bad bad block" in files
+    assert "data /var/lib/postgresql/ 1,270 40 GiB" in files
+    assert "state data state of a program 1,270 40 GiB" in files
+    applications = found["applications"]
+    assert "2 applications that no package manager" in applications
+    assert "orders /srv/o /srv/o/pyproject.toml:3 1.4 pypi python3 /usr/bin/python3 lib0.so" in applications
+    assert "and 2 more libraries orders service /etc/o.service:9" in applications
+    assert "/opt/tool nothing that was seen" in re.sub(r"(/opt/tool )+", "/opt/tool ", applications)
+
+
+@pytest.mark.parametrize(
+    ("compared", "says"),
+    [
+        ({"done": False}, "Not compared: whether packages' files"),
+        ({"done": True, "files": 3, "of": 3}, "3 files of 3 packaged files were compared"),
+        ({"done": True, "files": 3, "of": 3}, "None was changed."),
+    ],
+)
+def test_what_was_not_compared_is_said(compared: dict[str, Any], says: str) -> None:
+    files = {"classes": INVENTORY["files"]["classes"], "compared": compared}
+    assert says in Page(render_report({"files": files}, {}, plan())).text
+
+
+def test_a_long_diff_is_cut_and_coverage_is_never_rounded_up() -> None:
+    change = {"path": "/etc/n", "differences": [], "diff": ["+line"] * 1000}
+    classes = {"package": {"files": 99_999, "bytes": 10}, "unknown": {"files": 1, "bytes": 0}}
+    files = {"classes": classes, "compared": {"done": True}, "changes": [change]}
+    text = Page(render_report({"files": files}, {}, plan())).text
+    assert text.split().count("line") == 400
+    assert "600 more lines are in inventory.json" in text
+    assert "99.99 % of 100,000 files, 100 % of bytes accounted for" in text
 
 
 def test_values_of_secrets_and_environment_are_not_asked_for() -> None:

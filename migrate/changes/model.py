@@ -16,7 +16,8 @@ Aspect = Literal[
 class Difference(msgspec.Struct, frozen=True, order=True):
     """One aspect of a path in which the disk and the database are not the same; texts as a person reads them.
 
-    Modes are four octal digits, owners names, digests `ALGORITHM:HEX`. `found` is empty where the path is missing.
+    Modes are four octal digits, owners names, digests `ALGORITHM:HEX`. `found` is empty where the path is missing;
+    `shipped` where the database did not record it (a setuid bit on a program that Debian does not ship with one).
     """
 
     aspect: Aspect
@@ -40,13 +41,18 @@ class Change(msgspec.Struct, frozen=True, order=True):
 
 
 class Explained(msgspec.Struct, frozen=True, order=True):
-    """A packaged path that differs for a reason that is no person's change; `rule` says which, `says` why."""
+    """A packaged path that differs for a reason that is no person's change; `rule` says which, `says` why.
+
+    `aspect` is what the rule explains: a path that differs in several has an entry for each. Where the content is
+    the package's own (mode, user, group), it is so still.
+    """
 
     path: str
     package: str
     rule: str
     says: str
     seen_in: Place
+    aspect: Aspect = "content"
 
 
 class Leftover(msgspec.Struct, frozen=True, order=True):

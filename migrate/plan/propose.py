@@ -12,6 +12,7 @@ from migrate.join import Candidate, Joined, Tie, secrets_of
 from migrate.model import Secret
 from migrate.plan import parts
 from migrate.plan.blockers import blockers
+from migrate.plan.changed import add_changed
 from migrate.plan.grouping import Layout, pods
 from migrate.plan.image import image_of
 from migrate.plan.model import Component, NeedRef, Plan, PlanSource, Rewrite, SecretRef
@@ -122,6 +123,7 @@ class _Proposal:
         data = {d.path for items in self.claims.values() for d in items}
         data |= {path for other in self.layout.moving.values() for path, _ in parts.data_beside_code(facts, other)}
         component.image = image_of(facts, candidate, component, data)
+        component.because += add_changed(facts, component.image)
         component.accounts = parts.accounts(facts, candidate, component)
         component.blockers = list(blockers(facts, candidate, component, self._ties(candidate), secrets, self.layout))
 

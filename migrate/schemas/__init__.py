@@ -12,6 +12,7 @@ import msgspec
 from migrate.plan.model import Plan
 
 PLAN = "plan.schema.json"
+INVENTORY = "inventory.schema.json"
 
 
 def plan_schema() -> dict[str, Any]:
@@ -35,8 +36,12 @@ def published(name: str = PLAN) -> str:
     return resources.files("migrate.schemas").joinpath(name).read_text("utf-8")
 
 
-def publish() -> Path:
-    """Write the schema file of this checkout."""
-    path = Path(__file__).parent / PLAN
-    path.write_text(render(plan_schema()), "utf-8")
-    return path
+def publish() -> list[Path]:
+    """Write the schema files of this checkout."""
+    from migrate.schemas.inventory import inventory_schema
+
+    made = {PLAN: plan_schema(), INVENTORY: inventory_schema()}
+    paths = [Path(__file__).parent / name for name in made]
+    for path, schema in zip(paths, made.values(), strict=True):
+        path.write_text(render(schema), "utf-8")
+    return paths

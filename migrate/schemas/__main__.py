@@ -4,4 +4,4 @@ import sys
 
 from migrate.schemas import publish
 
-sys.stdout.write(f"wrote {publish()}\n")
+sys.stdout.write("".join(f"wrote {path}\n" for path in publish()))

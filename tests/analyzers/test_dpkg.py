@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyzers import dpkg
+from analyzers import _dpkg_files, _dpkg_status, dpkg
 from analyzers._apt_lists import offered, prefix_of, read_origins
-from migrate.model import Finding, Package, PackageFiles, Place, Unread
+from migrate.model import Finding, Package, PackageFiles, Place, Shipped, Unread
 from tests.analyzers.fake import Broken, Content, FakeGuest, Link
 
 STATUS = """\
@@ -157,6 +157,101 @@ def test_a_name_that_is_none_and_a_list_that_cannot_be_read_are_told() -> None:
     }
 
 
+# ---------------------------------------------------------------- what is recorded of files
+
+MD5 = "0123456789abcdef0123456789abcdef"
+EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
+
+
+def shipped(findings: list[Finding], name: str) -> dict[str, Shipped]:
+    return {s.path: s for f in findings if isinstance(f, PackageFiles) and f.package == name for s in f.shipped}
+
+
+def test_md5sums_as_dh_md5sums_and_md5sum_write_them() -> None:
+    text = (
+        f"{MD5}  usr/bin/x\n"
+        f"{MD5} *usr/bin/binary\n"
+        f"{MD5}  ./usr/bin/dotted\n"
+        f"\\{MD5}  usr/share/a\\nb\\\\c\n"
+        f"{MD5}  usr/share/back\\slash\n"
+        f"{MD5}  ../etc/shadow\n"
+        f"{MD5[:-1]}  usr/short\n"
+        "no line of it\n"
+    )
+    assert list(_dpkg_files.parse_md5sums(text)) == [
+        ("/usr/bin/x", MD5),
+        ("/usr/bin/binary", MD5),
+        ("/usr/bin/dotted", MD5),
+        ("/usr/share/a\nb\\c", MD5),
+        ("/usr/share/back\\slash", MD5),
+    ]
+
+
+def test_digests_are_of_paths_as_the_tree_has_them() -> None:
+    sums = f"{MD5}  lib/libc.so.6\n{MD5}  usr/share/taken/over\n"
+    described = shipped(found(extra={"/var/lib/dpkg/info/libc6:amd64.md5sums": sums}), "libc6")
+    assert described["/usr/lib/libc.so.6"].digest == MD5
+    assert described["/usr/lib/libc.so.6"].mode == 0o100000
+    assert {"mode", "user", "size"} <= set(described["/usr/lib/libc.so.6"].unchecked)
+    # Another package took it over (Replaces): dpkg takes it off the list, and leaves the digest.
+    assert "/usr/share/taken/over" not in described
+
+
+def test_conffiles_are_marked_and_obsolete_ones_may_be_missing() -> None:
+    described = shipped(found(), "libc6")
+    assert described["/etc/ld.so.conf.d/x86_64-linux-gnu.conf"].flags == ("config",)
+    assert described["/etc/gai.conf"].flags == ("config", "missingok")
+    assert _dpkg_files.parse_conffiles(f" /etc/a {MD5} remove-on-upgrade\n")[0].kept is False
+
+
+def test_the_digest_of_a_diverted_file_is_of_where_it_is() -> None:
+    extra: dict[str, Content] = {
+        "/var/lib/dpkg/diversions": "/usr/bin/dash\n/usr/bin/dash.orig\n:\n",
+        "/var/lib/dpkg/info/dash.md5sums": f"{MD5}  bin/dash\n",
+    }
+    described = shipped(found(extra=extra), "dash")
+    assert described["/usr/bin/dash.orig"].digest == MD5
+    assert "/usr/bin/dash" not in described
+
+
+def test_an_override_says_owner_and_mode_of_a_packaged_path_alone() -> None:
+    lines = "root messagebus 4754 /bin/dash\n#33 #44 0750 /usr/bin/mawk\nroot root 0700 /nobodys\nbroken\n"
+    findings = found(extra={"/var/lib/dpkg/statoverride": lines})
+    overrides = [f for f in findings if isinstance(f, PackageFiles) and f.seen_in.path.endswith("statoverride")]
+    assert [(f.package, f.seen_in.line) for f in overrides] == [("dash", 1), ("mawk", 2)]
+    dash, mawk = (f.shipped[0] for f in overrides)
+    assert (dash.path, dash.mode, dash.user, dash.group) == ("/usr/bin/dash", 0o4754, "root", "messagebus")
+    assert (mawk.mode, mawk.user, mawk.group) == (0o750, "33", "44")
+    assert not {"mode", "user", "group"} & set(dash.unchecked)
+
+
+def test_what_waits_for_triggers_or_was_never_configured_owns_its_files_too() -> None:
+    for state in ("triggers-pending", "triggers-awaited", "unpacked", "half-configured", "half-installed"):
+        status = f"Package: xx\nStatus: install ok {state}\nVersion: 1\nArchitecture: all\n"
+        guest = FakeGuest({"/var/lib/dpkg/status": status, "/var/lib/dpkg/info/xx.list": "/usr/bin/xx\n"})
+        findings = list(dpkg.analyze(guest))
+        assert files(findings, "xx").paths == ("/usr/bin/xx",)
+        flags = [each.flags for each in files(findings, "xx").shipped]
+        assert flags == ([("missingok",)] if state == "half-installed" else [])
+
+
+def test_a_removed_package_owns_nothing() -> None:
+    assert not [f for f in found() if isinstance(f, PackageFiles) and f.package == "gone"]
+
+
+def test_a_distroless_image_has_its_digests_beside_the_status() -> None:
+    guest = FakeGuest(
+        {
+            "/var/lib/dpkg/status.d/base": "Package: base-files\nVersion: 12\nArchitecture: amd64\n",
+            "/var/lib/dpkg/status.d/base.md5sums": f"{EMPTY}  usr/share/zoneinfo/UTC\n",
+        }
+    )
+    (owned,) = [f for f in dpkg.analyze(guest) if isinstance(f, PackageFiles)]
+    assert owned.paths == ("/usr/share/zoneinfo/UTC",)
+    assert owned.shipped[0].digest == EMPTY
+    assert owned.seen_in == Place("/var/lib/dpkg/status.d/base.md5sums")
+
+
 # ---------------------------------------------------------------- where packages come from
 
 DEBIAN = b"Package: nginx\nArchitecture: amd64\nVersion: 1.22.1-9\nDescription: x\n\nPackage: redis\nVersion: 5:7\n"
@@ -201,15 +296,17 @@ LINES = st.sampled_from(
 @given(st.lists(LINES | st.text()).map("\n".join))
 def test_no_text_breaks_the_parsers(text: str) -> None:
     text = text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
-    list(dpkg.parse_status(text))
-    dpkg.parse_extended_states(text)
-    dpkg.parse_diversions(text)
-    dpkg.parse_depends(text)
-    dpkg.parse_conffiles(text)
+    list(_dpkg_status.parse_status(text))
+    _dpkg_status.parse_extended_states(text)
+    _dpkg_files.parse_diversions(text)
+    list(_dpkg_files.parse_md5sums(text))
+    list(_dpkg_files.parse_overrides(text))
+    _dpkg_status.parse_depends(text)
+    _dpkg_files.parse_conffiles(text)
     offered(text.encode("utf-8", "surrogateescape"))
 
 
-def test_a_path_of_thousands_of_parts() -> None:
+def test_a_path_that_no_system_can_have_is_left_out() -> None:
     deep = "/usr" + "/a" * 3000 + "/x"
     listed = next(path for path in LISTS if path.endswith("/tool.list"))
-    assert files(found(extra={listed: f"/.\n{deep}\n"}), "tool").paths == (deep,)
+    assert files(found(extra={listed: f"/.\n{deep}\n/usr/../etc/x\n/ok\n"}), "tool").paths == ("/ok",)

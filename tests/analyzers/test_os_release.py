@@ -329,3 +329,13 @@ def test_roots_of_other_architectures(name: str, expected: tuple[str, str, str])
     system = next(f for f in found if isinstance(f, System))
     architecture = next(f.value for f in found if isinstance(f, Trait) and f.key == "architecture")
     assert (system.family, system.id, architecture) == expected
+
+
+def test_program_headers_without_a_size_are_not_counted() -> None:
+    """pyelftools went through 2³² of them: e_phnum 0xffff, with the number in section 0's sh_info (gABI)."""
+    data = bytearray(128)
+    data[:7] = b"\x7fELF\x02\x01\x01"
+    struct.pack_into("<HHIQQQIHHHHHH", data, 16, 3, 62, 1, 0, 64, 64, 0, 64, 0, 0xFFFF, 64, 1, 0)
+    struct.pack_into("<IIQQQQIIQQ", data, 64, 0, 0, 0, 0, 0, 0, 0, 0xFFFFFFFF, 0, 0)
+    with pytest.raises(ValueError, match="4294967295 program headers"):
+        read_elf(bytes(data))
