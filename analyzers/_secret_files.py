@@ -39,7 +39,7 @@ _BY_NAME = re.compile(
     r".*/(\.?env|credentials|config|\.pgpass|\.netrc|\.my\.cnf|\.mylogin\.cnf|\.git-credentials|\.npmrc|\.pypirc|\.dockercfg|\.htpasswd"
     r"|\.s3cfg|\.boto|\.vault-token|\.rhosts|kubeconfig|secrets?|passwords?|id_(rsa|dsa|ecdsa|ed25519)(_sk)?|identity"
     r"|\.(bash|zsh|mysql|psql|ash)_history|\.(bash|zsh)rc|\.(bash_)?profile|hosts|Dockerfile|\.gitconfig|\.fetchmailrc|\.msmtprc"
-    r"|chap-secrets|pap-secrets|sasl_passwd|passwd\.client|ipsec\.secrets|rsyncd\.secrets|wpa_supplicant\.conf|authinfo)"
+    r"|chap-secrets|pap-secrets|sasl_passwd|passwd\.client|ipsec\.secrets|rsyncd\.secrets|\.erlang\.cookie|wpa_supplicant\.conf|authinfo)"
 )
 
 
@@ -127,6 +127,13 @@ def ipsec(text: str) -> Iterator[Found]:
             yield Found(number, "password", match[1], match[2])
 
 
+def bare(text: str) -> Iterator[Found]:
+    """A file that is one word and nothing else, which whoever knows it may use."""
+    word = text.strip()
+    if len(word) >= 16 and len(word.split()) == 1 and is_value(word):
+        yield Found(1, "token", "", word)
+
+
 OWN_FORMS: Mapping[str, Callable[[str], Iterator[Found]]] = {
     ".pgpass": pgpass,
     ".netrc": netrc,
@@ -137,4 +144,7 @@ OWN_FORMS: Mapping[str, Callable[[str], Iterator[Found]]] = {
     "passwd.client": last_field,
     "rsyncd.secrets": last_field,
     "ipsec.secrets": ipsec,
+    ".erlang.cookie": bare,  # erl(1), "Distributed Erlang"
+    "/etc/varnish/secret": bare,  # varnishd(1), -S
 }
+"""By a file's name, or by its path where the name is common."""

@@ -79,7 +79,8 @@ def kind_of(key: str) -> str:
 # ---------------------------------------------------------------- shapes
 
 _KEY_BLOCK = re.compile(
-    r"-----BEGIN ((?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?)-----"
+    r"-----BEGIN ((?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?"
+    r"|OpenVPN (?:Static key V1|tls-crypt-v2 (?:client|server) key))-----"
     r"(?P<body>(?:(?!-----BEGIN)[\s\S]){40,20000}?)-----END \1-----"
 )
 _URL_PASSWORD = re.compile(
@@ -104,7 +105,7 @@ _SHELL_COMMENT = re.compile(r"\s*[#;]")  # fstab's `//server/share` is none
 
 
 def private_keys(text: str) -> Iterator[Found]:
-    """Yield the private keys in PEM and OpenSSH form (RFC 7468), encrypted ones too, and PuTTY's."""
+    """Yield the private keys in PEM and OpenSSH form (RFC 7468), encrypted too, OpenVPN's (openvpn(8)) and PuTTY's."""
     for match in _KEY_BLOCK.finditer(text):
         if len(re.sub(r"[^A-Za-z0-9+/=]", "", match["body"])) >= 40:
             yield Found(text.count("\n", 0, match.start()) + 1, "private-key", "", match[0])

@@ -95,7 +95,7 @@ class _Search:
             yield from self.file(entry.path, data.decode("utf-8", "surrogateescape"))
 
     def file(self, path: str, text: str) -> Iterator[Secret]:
-        own = OWN_FORMS.get(path.rpartition("/")[2])
+        own = OWN_FORMS.get(path) or OWN_FORMS.get(path.rpartition("/")[2])
         found: list[Found] = list(own(text)) if own else []
         if not own:
             found = secrets_in(text, source=is_source(path), shell=is_shell(path, text))

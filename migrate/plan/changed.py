@@ -15,7 +15,10 @@ from migrate.plan.model import Image, Reason
 RULE = "changed-from-its-package"
 FEW = 3
 """So many files of a package have a reason each; more of them have one together."""
-_READ_BY_PEOPLE = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/")
+_NOTHING_RUNS_ON_IT = (
+    "/usr/share/doc/", "/usr/share/man/", "/usr/share/info/", "/usr/share/locale/",  # for people
+    "/usr/lib/systemd/", "/lib/systemd/", "/usr/lib/udev/", "/usr/lib/tmpfiles.d/", "/etc/init.d/",  # for the machine
+)  # fmt: skip
 
 
 def closure(facts: Facts, names: Iterable[str]) -> set[str]:
@@ -33,8 +36,8 @@ def closure(facts: Facts, names: Iterable[str]) -> set[str]:
 def add_changed(facts: Facts, image: Image) -> list[Reason]:
     """Add to an image what was changed in its packages and their dependencies, and return why.
 
-    A lifted image has the machine's files anyway. What a package brings and the machine does not have is removed;
-    documentation is left: many a machine has none, and nothing runs on it.
+    A lifted image has the machine's files anyway. What a package brings and the machine does not have is removed.
+    Documentation and units are left: nothing in a container runs on them, and many a machine has no documentation.
     """
     if image.strategy == "lift":
         return []
@@ -46,7 +49,7 @@ def add_changed(facts: Facts, image: Image) -> list[Reason]:
         if change.package in names
         and not change.configuration
         and change.path not in secret
-        and not change.path.startswith(_READ_BY_PEOPLE)
+        and not change.path.startswith(_NOTHING_RUNS_ON_IT)
     ]
     gone = {change.path for change in changes if "missing" in change.aspects}
     image.remove = sorted({*image.remove, *gone})
@@ -66,8 +69,9 @@ def _reasons(changes: Iterable[Change]) -> Iterator[Reason]:
         by_package.setdefault(change.package, []).append(change)
     for package, same in sorted(by_package.items()):
         for change in same[:FEW] if len(same) <= FEW else ():
-            what = ", ".join(change.aspects)
-            says = f"{change.path} of {package} was changed on the machine ({what}): the image has it so"
+            what = f"was changed on the machine ({', '.join(change.aspects)}): the image has it so"
+            what = "is missing on the machine: the image is without it" if "missing" in change.aspects else what
+            says = f"{change.path} of {package} {what}"
             yield Reason(rule=RULE, says=says, seen_in=str(change.seen_in))
         if len(same) > FEW:
             what = f"{len(same)} files of {package} were changed on the machine, {same[0].path} first"

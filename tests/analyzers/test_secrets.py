@@ -14,6 +14,12 @@ from analyzers._secret_text import is_value, names_secret, secrets_in
 from migrate.model import Finding, PackageFiles, Place, Secret, Unread
 from tests.analyzers.fake import Broken, Content, FakeGuest, File
 
+OPENVPN = """\
+-----BEGIN OpenVPN Static key V1-----
+6acef03f62675b4b1bbd03e53b187727
+423cea742242106cb2916a8a4c829756
+-----END OpenVPN Static key V1-----
+"""
 ENV = """\
 DATABASE_URL=postgresql://orders:PLANTED-8f2c61@127.0.0.1:5432/orders
 REDIS_URL=redis://127.0.0.1:6379/0
@@ -106,6 +112,15 @@ CASES: dict[str, tuple[str, list[tuple[int, str, str]]]] = {
     ),
     "/etc/ppp/chap-secrets": ("# client server secret IP\nme * chapPW *\n", [(2, "password", "chapPW")]),
     "/etc/postfix/sasl_passwd": ("[smtp.x]:587 me:sasl1\n", [(1, "password", "sasl1")]),
+    "/etc/openvpn/server/ta.key": (
+        "#\n# 2048 bit OpenVPN static key\n#\n" + OPENVPN,
+        [(4, "private-key", OPENVPN.strip())],
+    ),
+    "/etc/varnish/secret": (
+        "3b9e1c0e-62f2-4d8a-9f8f-2f9f8a3c1d11\n",
+        [(1, "token", "3b9e1c0e-62f2-4d8a-9f8f-2f9f8a3c1d11")],
+    ),
+    "/var/lib/rabbitmq/.erlang.cookie": ("QWERTYUIOPASDFGHJKLZ", [(1, "token", "QWERTYUIOPASDFGHJKLZ")]),
     "/etc/ipsec.secrets": ('a b : PSK "ike1"\n', [(1, "password", "ike1")]),
     "/etc/nginx/htpasswd": (
         "anna:$apr1$abcdefgh$0123456789abcdefghij.\n",
