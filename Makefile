@@ -8,7 +8,7 @@ python := .venv/bin/python
 vm2c := .venv/bin/vm2c
 disk := .cache/shop.qcow2
 out := demo-out/shop
-shell_files := .ci/run scripts/*.sh examples/shop/build.sh examples/shop/recipe/*.sh examples/shop/files/usr/local/bin/orders-report
+shell_files := .ci/run scripts/*.sh examples/shop/build.sh examples/shop/recipe/*.sh tests/machines/forty/*.sh examples/shop/files/usr/local/bin/orders-report
 
 .PHONY: help demo test disk setup engine lint bench clean
 
@@ -35,6 +35,7 @@ demo: disk  ## Build the example machine's disk, analyze it, generate its images
 test:  ## Everything CI does: set-up, disk, engine, linters, tests.
 	@scripts/setup.sh test
 	@examples/shop/build.sh
+	@$(python) -m tests.machines forty
 	@scripts/engine.sh
 	@scripts/base-images.sh
 	@$(MAKE) lint

@@ -225,7 +225,7 @@ def _explained(comparison: Comparison) -> Iterator[tuple[str, Verdict]]:
 
 
 def _changed(change: Change) -> Verdict:
-    how = f"not as {change.package} shipped it: {', '.join(change.aspects)}"
+    how = f"not as {change.package or 'its package'} shipped it: {', '.join(change.aspects)}"
     if "missing" in change.aspects:
         how = f"missing: {change.package} shipped it"
     return Verdict("changed-config" if change.configuration else "changed-package", "changed", how)

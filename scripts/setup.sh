@@ -59,7 +59,7 @@ wanted=(python3 python3-venv python3-guestfs libguestfs-tools 'libguestfs-xfs?' 
 has_kernel || wanted+=('linux-image-amd64|linux-image-generic')
 if [ "$level" = test ]; then
     # What makes the disks that the readers are tested with.
-    wanted+=(xfsprogs dosfstools exfatprogs mtools ntfs-3g lvm2 btrfs-progs cryptsetup-bin mdadm parted rpm db5.3-util)
+    wanted+=(xfsprogs dosfstools exfatprogs mtools ntfs-3g lvm2 btrfs-progs cryptsetup-bin mdadm parted rpm db5.3-util xz-utils)
     # nbdcopy, for the floor that benchmarks/ measures.
     wanted+=('libnbd-bin?')
     has_engine || wanted+=(docker.io 'docker-cli?')

@@ -56,7 +56,7 @@ def _url(kind: str, namespace: str, name: str, version: str, qualifiers: dict[st
     kept = {key: _plain(value) for key, value in qualifiers.items() if value}
     try:
         return PackageURL(kind, _plain(namespace), _plain(name), _plain(version), kept).to_string()
-    except ValueError:
+    except (ValueError, TypeError):  # packageurl-python 0.17: TypeError for a name of slashes alone
         return ""
 
 

@@ -175,3 +175,4 @@ def test_urls_of_languages() -> None:
     assert language_purl("composer", "monolog/monolog", "3.0.0") == "pkg:composer/monolog/monolog@3.0.0"
     assert language_purl("elf", "x", "1") == ""
     assert language_purl("npm", "", "1") == ""
+    assert language_purl("npm", "/", "1") == ""
