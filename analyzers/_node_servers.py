@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from analyzers._addresses import port_number
-from analyzers._python_servers import options
+from analyzers._servers import options
 
 _RUN = frozenset({"run", "run-script", "rum", "urn"})  # npm-run(1) and its aliases
 _SHORT = frozenset({"start", "stop", "test", "restart"})

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from analyzers._addresses import port_number, run_path
-from analyzers._python_servers import Bind, Start, options, parse_bind
 from analyzers._reading import meaningful
+from analyzers._servers import Bind, Start, options, parse_bind
 
 _CALL = re.compile(r"(port|bind|listen)[ \t(]+(.+)")
 # `ENV.fetch("PORT", 3000)`, `ENV.fetch("PORT") { 3000 }`, `ENV["PORT"] || 3000`

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from analyzers._commands import Call, Runner, Trace, Tracer, line_of, runners
+from analyzers._commands import Call, Runner, Trace, Tracer, runners
 from analyzers._interpreters import applications, interpreters
 from analyzers._libraries import Libraries, Missing, base_packages
 from analyzers._owners import Owners
@@ -23,11 +23,12 @@ from analyzers._python_env import (
     sweep,
     system_metadata,
 )
-from analyzers._python_servers import SERVERS, Bind, Start, server_of
+from analyzers._python_servers import SERVERS, server_of
 from analyzers._python_system import SystemPython
 from analyzers._python_tools import conda_packages, named_by_tool, project
 from analyzers._reading import Reader, absolute, assignments, inside, meaningful
 from analyzers._running import packaged_place
+from analyzers._servers import Start, listen_of
 from migrate.guest.protocol import Guest
 from migrate.model import (
     Analyzer,
@@ -258,18 +259,7 @@ class _Join:
             found = assignments(self.reader.optional(file.path) or "")
             variables.update({key: value for key, (value, _) in found.items()})
         for bind in SERVERS[name](Start(words, variables, read)):
-            yield self.listen(runner, call, bind)
-
-    def listen(self, runner: Runner, call: Call, bind: Bind) -> Listen:
-        place = Place(bind.file, bind.line) if bind.file else line_of(self.reader, call.place, bind.text)
-        return Listen(
-            seen_in=place,
-            service=runner.ident,
-            port=bind.port,
-            address=bind.host or "*",
-            path=bind.path,
-            assumed=bind.assumed,
-        )
+            yield listen_of(self.reader, runner.ident, call.place, bind)
 
 
 def join(guest: Guest, findings: Sequence[Finding]) -> Iterator[Finding]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from analyzers._commands import Call, Runner, line_of
+from analyzers._commands import Call, Runner
 from analyzers._interpreters import applications, interpreters, packaged
 from analyzers._manifests import base, manifests, optional_bytes
 from analyzers._owners import Owners
-from analyzers._python_servers import Bind, Start
 from analyzers._reading import Reader, absolute, inside
 from analyzers._ruby_gems import Root, bundle_path, from_git, gem_home, gems, locked, roots
 from analyzers._ruby_servers import SERVERS, server_of
 from analyzers._running import Language, Running, Tied, Tree, packaged_place
+from analyzers._servers import Start, listen_of
 from migrate.guest.protocol import Guest
 from migrate.model import Analyzer, Application, Finding, Listen, Place, Requires, User, Uses
 
@@ -153,14 +153,7 @@ class _Join:
             return None if text is None else (full, text)
 
         for bind in SERVERS[name](Start(words, dict(runner.variables), read)):
-            yield self.listen(runner, call, bind)
-
-    def listen(self, runner: Runner, call: Call, bind: Bind) -> Listen:
-        place = Place(bind.file, bind.line) if bind.file else line_of(self.reader, call.place, bind.text)
-        return Listen(
-            seen_in=place, service=runner.ident, port=bind.port, address=bind.host or "*", path=bind.path,
-            assumed=bind.assumed,
-        )  # fmt: skip
+            yield listen_of(self.reader, runner.ident, call.place, bind)
 
 
 def join(guest: Guest, findings: Sequence[Finding]) -> Iterator[Finding]:

@@ -8,7 +8,8 @@ from analyzers import _libraries, python_apps
 from analyzers._elf import Elf
 from analyzers._python_code import imported
 from analyzers._python_env import application_root, parse_metadata, runtime_packages
-from analyzers._python_servers import SERVERS, Bind, Start, options, parse_bind, python_settings, server_of
+from analyzers._python_servers import SERVERS, python_settings, server_of
+from analyzers._servers import Bind, Start, options, parse_bind
 from migrate.model import (
     Application,
     EnvironmentFile,

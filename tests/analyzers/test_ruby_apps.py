@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzers import ruby_apps
-from analyzers._python_servers import Start
 from analyzers._ruby_gems import bundle_path, name_of, parse_gemspec, parse_lock
 from analyzers._ruby_servers import SERVERS, configured, parse_uri, server_of
+from analyzers._servers import Start
 from migrate.model import Application, LanguagePackage, Listen, Place, Unread, Uses
 from tests.analyzers.app_machine import ELF, UNIT, code, job, of, package, required, run, service
 from tests.analyzers.fake import Content, Dir, FakeGuest, File, Link
