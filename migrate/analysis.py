@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,10 @@ from migrate.plan.propose import Chosen, propose
 from migrate.plan.store import check, dump, read_document, read_plan, render_plan
 from migrate.redact import Redactor
 from migrate.report import render_report
+from migrate.report_files import percent
 from migrate.sbom.render import render
 from migrate.sbom.standard import NAMES, Standard
+from migrate.svg import size
 from migrate.text import show
 
 PROPOSED = ".proposed.yaml"
@@ -36,9 +38,13 @@ Progress = Callable[[str, int, int], None]
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True):
-    """What one machine's analysis makes. `files` maps a path below the output folder to the file."""
+    """What one machine's analysis makes. `files` maps a path below the output folder to the file.
+
+    `account` is what inventory.json says of all files together: total, accounted, compared, and how many changes.
+    """
 
     plan: Plan
+    account: dict[str, Any]
     files: dict[str, File]
     unread: tuple[tuple[str, str], ...]
     conflicts: tuple[Conflict, ...]
@@ -77,8 +83,11 @@ def analyze(
     graph = redact.tree(node_link(build_graph(plan, joined)))
     report = render_report(found, graph, msgspec.convert(redact.tree(msgspec.to_builtins(plan)), Plan))
     unread = tuple(sorted({(u["path"], u["why"]) for u in found["unread"]}))
+    counted = found["files"]
     return Analysis(
         plan=plan,
+        account={key: counted[key] for key in ("total", "accounted", "compared")}
+        | {"changes": len(counted["changes"])},
         files={
             "inventory.json": File(encode(found)),
             "graph.json": File(encode(graph)),
@@ -132,3 +141,15 @@ def counts(plan: Plan) -> dict[str, int]:
         name = "host" if component.kind == "host" else component.decision
         found[name] = found.get(name, 0) + 1
     return found
+
+
+def coverage(account: Mapping[str, Any]) -> str:
+    """Return in a sentence how much of a disk is accounted for, and what was compared (`Analysis.account`)."""
+    total, known, compared = account["total"], account["accounted"], account["compared"]
+    shares = [percent(known[key], total[key]) for key in ("files", "bytes")]
+    sentence = f"{shares[0]} of {total['files']:,} files and {shares[1]} of {size(total['bytes'])} are accounted for"
+    if not compared["done"]:
+        return f"{sentence}; packaged files were not compared with their packages."
+    changes = account["changes"]
+    what = "nothing" if not changes else "one path" if changes == 1 else f"{changes:,} paths"
+    return f"{sentence}; the contents of {compared['files']:,} packaged files were compared, and {what} had changed."

@@ -466,7 +466,7 @@ def _table(console: Console, title: str, columns: tuple[str, ...], rows: list[tu
 
 
 def _analysis_text(console: Console, directory: Path, result: Any) -> list[str]:
-    from migrate.analysis import counts
+    from migrate.analysis import counts, coverage
     from migrate.text import show
 
     plan: Plan = result.plan
@@ -479,7 +479,10 @@ def _analysis_text(console: Console, directory: Path, result: Any) -> list[str]:
     console.print_table(f"{plan.machine}: {plan.source.os}",
                         ("component", "kind", "decision", "sure", "ports", "because"), rows)  # fmt: skip
     found = counts(plan)
-    lines = [f"{found.pop('host', 0)} more are the machine's own upkeep, which the platform does."]
+    lines = [
+        f"{found.pop('host', 0)} more are the machine's own upkeep, which the platform does.",
+        coverage(result.account),
+    ]
     blocked = [f"{c.id}: {b.says}" for c in plan.components for b in c.blockers if not b.waived]
     lines += [show(f"blocked: {line}") for line in blocked]
     lines += [show(f"not read: {path}: {why}") for path, why in result.unread]
@@ -492,6 +495,7 @@ def _analysis_json(directory: Path, result: Any) -> dict[str, Any]:
     return {
         "directory": str(directory),
         "plan": msgspec.to_builtins(result.plan),
+        "account": result.account,
         "unread": [{"path": path, "why": why} for path, why in result.unread],
     }
 
