@@ -19,9 +19,12 @@ from benchmarks.table import BASE, CONTENT, FLOOR, Outcome, Section, rows, text
 from migrate.guest.libguestfs.appliance import needs_emulation
 
 DIRECT, GUESTFS = "vm2c --reader direct", "vm2c --reader guestfs"
+# Without comparing packaged files with their packages, which virt-inspector does not do either.
+QUICK, GUESTFS_QUICK = "vm2c --quick --reader direct", "vm2c --quick --reader guestfs"
+_ANALYSES = frozenset({DIRECT, GUESTFS, QUICK, GUESTFS_QUICK})
 HASHED, HASHED_BY_GUESTFS = "every file's MD5, direct", "every file's MD5, guestfs"
 _READERS = {HASHED: "direct", HASHED_BY_GUESTFS: "guestfs"}
-_IN_APPLIANCE = frozenset({GUESTFS, HASHED_BY_GUESTFS, BASE})
+_IN_APPLIANCE = frozenset({GUESTFS, GUESTFS_QUICK, HASHED_BY_GUESTFS, BASE})
 _FORMATS = {".qcow2": "qcow2", ".vmdk": "vmdk"}
 # Read in order by qemu's block layer, and every byte looked at once. `qemu-img convert -O raw` cannot write to a pipe
 # ("file driver requires … to be a regular file", qemu 7.2); nbdcopy can, fastest in pieces of 1 MiB.
@@ -44,8 +47,8 @@ def command(tool: str, disk: Path, output: Path) -> list[str]:
         return [sys.executable, "-m", "benchmarks.hashing", "--reader", _READERS[tool], str(disk)]
     if tool == BASE:
         return [BASE, "-a", str(disk)]
-    reader = tool.rpartition(" ")[2]
-    return [sys.executable, "-m", "migrate", "analyze", "--reader", reader, "--quiet", "-o", str(output), str(disk)]
+    options = [*tool.split()[1:], "--quiet", "-o", str(output)]
+    return [sys.executable, "-m", "migrate", "analyze", *options, str(disk)]
 
 
 def environment(tool: str, *, emulate: bool) -> dict[str, str]:
@@ -68,7 +71,7 @@ def run(tool: str, disk: Path, *, emulate: bool) -> Measured:
         return Measured(0, 0, 0, f"not measured: {program} is not installed (Debian: {package})")
     with tempfile.TemporaryDirectory(prefix="vm2c-bench.") as place:
         argv = command(tool, disk, Path(place) / "out")
-        return measure(argv, environment(tool, emulate=emulate), (0, 3) if tool in {DIRECT, GUESTFS} else (0,))
+        return measure(argv, environment(tool, emulate=emulate), (0, 3) if tool in _ANALYSES else (0,))
 
 
 def section(kind: DiskKind, tools: Sequence[str], rounds: int, *, emulate: bool) -> Section:
@@ -107,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if given.build:
         return 0
-    tools = [DIRECT, GUESTFS, BASE, HASHED, HASHED_BY_GUESTFS, CONTENT, FLOOR]
+    tools = [QUICK, GUESTFS_QUICK, BASE, DIRECT, GUESTFS, HASHED, HASHED_BY_GUESTFS, CONTENT, FLOOR]
     left_out = _IN_APPLIANCE if given.skip_appliance else _IN_APPLIANCE - {BASE} if given.skip_guestfs else frozenset()
     tools = [tool for tool in tools if tool not in left_out]
     emulate = bool(_IN_APPLIANCE.intersection(tools)) and (_forced() or needs_emulation(say))
