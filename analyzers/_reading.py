@@ -7,18 +7,19 @@ from collections.abc import Iterator
 
 from migrate.errors import GuestFileError
 from migrate.guest.protocol import Guest
-from migrate.model import Place, Unread
+from migrate.model import Caution, Place, Unread
 
 MAX_TEXT = 4 << 20  # bytes; a configuration file that is longer is read so far, and that is said
 
 
 class Reader:
-    """Reads a guest's text files for one analyzer and keeps what could not be read in `unread`."""
+    """Reads text files for one analyzer; keeps what was not understood (`unread`) and what to see to (`cautions`)."""
 
     def __init__(self, guest: Guest, analyzer: str) -> None:
         self.guest = guest
         self.analyzer = analyzer
         self.unread: list[Unread] = []
+        self.cautions: list[Caution] = []
         self._noted: set[Unread] = set()
 
     def note(self, path: str, why: str, line: int | None = None) -> None:
@@ -27,6 +28,12 @@ class Reader:
         if finding not in self._noted:
             self._noted.add(finding)
             self.unread.append(finding)
+
+    def caution(self, service: str, place: Place, says: str) -> None:
+        """Remember what a person must see to when a service moves: nothing is unread, and no edit does it."""
+        finding = Caution(seen_in=place, service=service, says=says)
+        if finding not in self.cautions:
+            self.cautions.append(finding)
 
     def text(self, path: str, limit: int = MAX_TEXT) -> str | None:
         """Return the text of a regular file; None, with a note, where it cannot be read."""

@@ -97,7 +97,7 @@ _TOKENS = re.compile(
 _HOOK = re.compile(r"https://hooks\.slack\.com/services/(?P<value>[A-Za-z0-9]+/[A-Za-z0-9]+/[A-Za-z0-9]+)")
 _HEADER = re.compile(r"Authorization:\s*(?:Bearer|Basic|Token)\s+(?P<value>[A-Za-z0-9._~+/=-]{8,})", re.IGNORECASE)
 _HASH = re.compile(
-    r"(?P<name>[\w.@-]+):(?P<value>\$(?:apr1|2[aby]|[156y])\$[^\s:]{8,}|\{S?SHA\d*\}[A-Za-z0-9+/=]{20,})"
+    r"(?P<name>[\w.@-]+):(?P<value>\$(?:apr1|2[aby]|[1567y])\$[^\s:]{8,}|\{S?SHA\d*\}[A-Za-z0-9+/=]{20,})"
 )
 _KEY = re.compile(r"""(?<![\w.-])([A-Za-z_][\w.-]{0,100})["']?\s{0,9}(?:=>|[:=])(?!//)""")
 _COMMENT = re.compile(r"\s*(#|;|//|/?\*\s|--\s|<!--|%%)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Iterator
 
@@ -12,6 +13,11 @@ PASSED_OVER = frozenset({
     "proc", "sys", "dev", "run", "boot", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "tmp",
     "lost+found", "media", "mnt", "nix", "gnu",
 })  # fmt: skip
+
+# Layers of container images: what is in them is an image's, whatever the engine's folder is called.
+LAYERS = re.compile(
+    r".*/(overlay2?/[^/]+/diff|vfs/dir/[0-9a-f]+|aufs/diff/[0-9a-f]+|io\.containerd\.snapshotter\.[^/]+/snapshots/[0-9]+/fs)"
+)
 
 _SWEPT: weakref.WeakKeyDictionary[Guest, tuple[Entry, ...]] = weakref.WeakKeyDictionary()
 
@@ -29,6 +35,15 @@ def loose_files(guest: Guest) -> tuple[Entry, ...]:
 
 def _walked(guest: Guest) -> Iterator[Entry]:
     for top in sorted(("/usr/local", *(f"/{name}" for name in guest.listdir("/") if name not in PASSED_OVER))):
-        for entry in guest.walk(top):
-            if entry.kind == "file":
-                yield entry
+        yield from (entry for entry in outside_layers(guest, top) if entry.kind == "file")
+
+
+def outside_layers(guest: Guest, top: str) -> Iterator[Entry]:
+    """Yield what `Guest.walk` does, without what lies in the layers of container images."""
+    skipped = "\0"
+    for entry in guest.walk(top):
+        if entry.path.startswith(skipped):
+            continue
+        if entry.kind == "directory" and LAYERS.fullmatch(entry.path):
+            skipped = entry.path + "/"
+        yield entry

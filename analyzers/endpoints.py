@@ -23,8 +23,18 @@ _MAX_CONFIG = 256 << 10
 _MAX_FILES = 200  # below one directory of configuration
 
 # Trees that an analyzer of their own reads, and files that hold no addresses.
-_OTHERS = ("/etc/nginx", "/etc/postgresql", "/etc/redis", "/etc/valkey", "/etc/ssl", "/etc/pki", "/usr/lib/locale")
+_OTHERS = (
+    "/etc/nginx", "/etc/apache2", "/etc/httpd", "/etc/postgresql", "/etc/redis", "/etc/valkey", "/etc/mysql",
+    "/etc/my.cnf", "/etc/my.cnf.d", "/etc/mongod.conf", "/etc/mongodb.conf", "/etc/pgbouncer", "/etc/postfix",
+    "/etc/dovecot", "/etc/ldap", "/etc/openldap", "/etc/samba", "/etc/vsftpd.conf", "/etc/vsftpd", "/etc/proftpd",
+    "/etc/haproxy", "/etc/varnish", "/etc/squid", "/etc/mosquitto", "/etc/supervisor",
+    "/etc/supervisord.conf", "/etc/supervisord.d", "/etc/bind", "/etc/named.conf", "/etc/unbound", "/etc/dnsmasq.conf",
+    "/etc/dnsmasq.d", "/etc/prometheus", "/etc/grafana", "/etc/ngircd",
+    "/etc/ssl", "/etc/pki", "/usr/lib/locale",
+)  # fmt: skip
 _BINARY = re.compile(r".*\.(pem|crt|cer|key|p12|jks|der|gpg|so|png|jpg|gz|bz2|xz|zip|db|sqlite3?|mo|pyc)$")
+# Licences and schemas of Tomcat's own files named www.apache.org and jakarta.ee as what it needs.
+_MARKUP = re.compile(r"<!--.*?(?:-->|\Z)|schemaLocation\s{0,9}=\s{0,9}(?:\"[^\"]*\"|'[^']*')", re.DOTALL)
 
 
 class _Join:
@@ -157,8 +167,15 @@ class _Join:
                 data = self.reader.data(path, _MAX_CONFIG) or b""
                 shipped = self.shipped.get(entry.path)
                 if b"\0" not in data and not (shipped is not None and shipped.matches(data)):
-                    self._known[path] = text_endpoints(data.decode("utf-8", "surrogateescape"))
+                    self._known[path] = text_endpoints(_without_markup(path, data.decode("utf-8", "surrogateescape")))
         return self._known[path]
+
+
+def _without_markup(path: str, text: str) -> str:
+    """Return an XML file's text without comments and names of schemas, line for line; other text as it is."""
+    if not path.endswith(".xml") and not text.lstrip().startswith("<?xml"):
+        return text
+    return _MARKUP.sub(lambda match: "\n" * match[0].count("\n"), text)
 
 
 def join(guest: Guest, findings: Sequence[Finding]) -> Iterator[Finding]:

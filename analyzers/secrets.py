@@ -18,6 +18,7 @@ from analyzers._secret_files import (
     is_source,
 )
 from analyzers._secret_text import Found, once, secrets_in
+from analyzers._sweep import outside_layers
 from migrate.digests import conffiles
 from migrate.guest.protocol import Entry, Guest
 from migrate.model import Analyzer, Finding, Place, Secret
@@ -51,7 +52,7 @@ class _Search:
         found: list[Entry] = []
         for top in _TOPS:
             found += self.below(top)
-        found += (e for e in self.guest.walk("/var/lib") if e.kind == "file" and _STATE.fullmatch(e.path))
+        found += (e for e in outside_layers(self.guest, "/var/lib") if e.kind == "file" and _STATE.fullmatch(e.path))
         found = [entry for entry in found if self.is_own(entry)]
         kept: list[Entry] = []
         size = 0
@@ -68,7 +69,7 @@ class _Search:
     def below(self, top: str) -> Iterator[Entry]:
         skipped = ""
         environments = {path.rpartition("/")[0] for path in self.guest.glob(f"{top}/**/pyvenv.cfg")}
-        for entry in self.guest.walk(top):
+        for entry in outside_layers(self.guest, top):
             if skipped and entry.path.startswith(skipped):
                 continue
             if entry.kind == "directory" and (is_passed_over(entry.path) or entry.path in environments):

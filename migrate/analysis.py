@@ -12,6 +12,9 @@ import msgspec
 from migrate.account import account
 from migrate.discover import find_analyzers, run_analyzers
 from migrate.errors import PlanError
+from migrate.exchange.formats import NAMES as GRAPH_NAMES
+from migrate.exchange.formats import GraphFormat
+from migrate.exchange.render import render as render_graph
 from migrate.facts import Facts
 from migrate.graph import build_graph, node_link
 from migrate.guest.progress import Notify, silent
@@ -62,13 +65,19 @@ def redactor(facts: Facts) -> Redactor:
 
 
 def analyze(
-    facts: Facts, chosen: Chosen, directory: Path, sboms: Iterable[Standard] = (), fetch: Notify | None = None
+    facts: Facts,
+    chosen: Chosen,
+    directory: Path,
+    sboms: Iterable[Standard] = (),
+    fetch: Notify | None = None,
+    graphs: Iterable[GraphFormat] = (),
 ) -> Analysis:
     """Return the analysis of a machine. `directory` may hold an earlier one, whose plan's edits are kept.
 
-    `chosen` is what was opened, as the plan names it; `sboms` are bills of materials to write too. With `fetch` the
-    originals of changed files may come from the distribution's archive; it is told before each request. Raises
-    PlanError where the plan.yaml that is there cannot be read or is another machine's: it is never overwritten.
+    `chosen` is what was opened, as the plan names it; `sboms` are bills of materials to write too, `graphs` the
+    forms in which the graph is written for other programs. With `fetch` the originals of changed files may come from
+    the distribution's archive; it is told before each request. Raises PlanError where the plan.yaml that is there
+    cannot be read or is another machine's: it is never overwritten.
     """
     joined = join(facts)
     redact = redactor(facts)
@@ -95,6 +104,7 @@ def analyze(
             PROPOSED: File(render_plan(proposed).encode()),
             "report.html": File(report.encode()),
             **{NAMES[each]: File(render(facts, each, redact, digest)) for each in sboms},
+            **{GRAPH_NAMES[each]: File(render_graph(graph, each)) for each in graphs},
         },
         unread=unread,
         conflicts=tuple(conflicts),

@@ -13,6 +13,7 @@ import typer
 
 from migrate import __version__
 from migrate.errors import DiskError, UsageError, Vm2cError
+from migrate.exchange.formats import GraphFormat
 from migrate.sbom.standard import Standard
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ SbomOption = Annotated[
     list[Standard] | None,
     typer.Option("--sbom", help="Also write a bill of materials: sbom.cdx.json (1.6) or sbom.spdx.json (2.3)."),
 ]
+GraphOption = Annotated[
+    list[GraphFormat] | None,
+    typer.Option("--graph", help="Also write the graph for other programs: graph.graphml, graph.dot or graph.mmd."),
+]
 QuickOption = Annotated[
     bool, typer.Option("--quick", help="Do not read packaged files to compare them with their packages.")
 ]
@@ -114,6 +119,7 @@ def analyze(
     key: KeyOption = None,
     allow_backing: AllowOption = None,
     sbom: SbomOption = None,
+    graph: GraphOption = None,
     quick: QuickOption = False,
     network: NetworkOption = False,
     format_: FormatOption = Format.text,
@@ -139,13 +145,39 @@ def analyze(
                 _ = facts.comparison
         with console.stage("Joining what was found"):
             fetch = console.say if network else None
-            result = analysis.analyze(facts, chosen, directory, list(dict.fromkeys(sbom or ())), fetch)
+            sboms, graphs = list(dict.fromkeys(sbom or ())), list(dict.fromkeys(graph or ()))
+            result = analysis.analyze(facts, chosen, directory, sboms, fetch, graphs)
     _told(console, write(result.files, directory, "analyze"))
     for conflict in result.conflicts:
         console.warn(f"{conflict.where}: yours ({conflict.yours}) stays; proposed now: {conflict.proposed}")
     _print(format_, lambda: _analysis_text(console, directory, result), lambda: _analysis_json(directory, result))
     if result.unread:
         raise typer.Exit(EXIT_BLIND)
+
+
+@app.command()
+def explain(
+    directory: DirArgument,
+    component: Annotated[str, typer.Argument(metavar="ID", help="A component, by its id in the plan.")],
+    format_: FormatOption = Format.text,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Tell one component's story: what it is, what becomes of it and why, each with the place that says so."""
+    import msgspec
+
+    from migrate.explain import explain as gather
+    from migrate.lines import print_lines
+    from migrate.story import tell
+
+    console = _console(quiet, verbose)
+    story = gather(directory, component)
+    for note in story.notes:
+        console.warn(note)
+    if format_ is Format.text:
+        print_lines(tell(story))
+    else:
+        _print(format_, list, lambda: msgspec.to_builtins(story))
 
 
 @app.command()

@@ -125,8 +125,11 @@ def _candidates(facts: Facts) -> Iterable[Candidate]:
 
 def _candidate(facts: Facts, name: str, ids: tuple[str, ...], service: Service | None, job: Job | None) -> Candidate:
     command = service.command if service is not None else (job.command if job is not None else ())
-    foreground = next(iter(facts.about(Foreground, ids)), None)
-    program = _program(facts, foreground.command if foreground and not command else command, job)
+    # What is said of a service is not said of a job that has its name: cron.daily/apache2 starts no server.
+    daemon = ids if service is not None else ()
+    foreground = next(iter(facts.about(Foreground, daemon)), None)
+    hidden = not command or _is_shell_line(command)
+    program = _program(facts, foreground.command if foreground and hidden else command, job)
     unit = service.unit if service is not None else (job.seen_in.path if job is not None else "")
     place = service.seen_in if service is not None and job is None else (job or service).seen_in  # type: ignore[union-attr]
     return Candidate(
@@ -138,14 +141,19 @@ def _candidate(facts: Facts, name: str, ids: tuple[str, ...], service: Service |
         job=job,
         program=program,
         package=facts.owner(program) or facts.owner(unit),
-        listens=tuple(dict.fromkeys(facts.about(Listen, ids))),
+        listens=tuple(dict.fromkeys(facts.about(Listen, daemon))),
         uses=tuple(dict.fromkeys(facts.about(Uses, ids))),
         requires=tuple(dict.fromkeys(facts.about(Requires, ids))),
         foreground=foreground,
-        runs_as=next(iter(facts.about(RunsAs, ids)), None),
-        rebinds=tuple(dict.fromkeys(facts.about(Rebind, ids))),
-        health=next(iter(facts.about(Health, ids)), None),
+        runs_as=next(iter(facts.about(RunsAs, daemon)), None),
+        rebinds=tuple(dict.fromkeys(facts.about(Rebind, daemon))),
+        health=next(iter(facts.about(Health, daemon)), None),
     )
+
+
+def _is_shell_line(command: Sequence[str]) -> bool:
+    """Tell whether a unit has a shell run a line (`sh -c "… exec server"`): the program is in the line then."""
+    return len(command) > 2 and command[1] == "-c" and command[0].rpartition("/")[2] in {"sh", "bash", "dash"}
 
 
 def _program(facts: Facts, command: Sequence[str], job: Job | None) -> str:

@@ -367,6 +367,13 @@ class Health(Fact, frozen=True):
     says: str = ""
 
 
+class Caution(Fact, frozen=True):
+    """What a person must see to when a service moves, and no edit of one line on the machine brings about."""
+
+    service: str
+    says: str
+
+
 class Application(Fact, frozen=True):
     """Code that nobody packaged: `root` is its tree, or the file that it is; `runtime` the packages it runs on.
 
@@ -412,7 +419,7 @@ class Unread(Fact, frozen=True):
 Finding: TypeAlias = (
     System | Trait | Package | PackageFiles | LanguagePackage | User | Group | Mount | Interface | HostName
     | Hardware | Service | Job | Listen | Need | Covers | Foreground | RunsAs | Uses | Requires | Rebind
-    | Health | Application | Secret | Unread
+    | Health | Caution | Application | Secret | Unread
 )  # fmt: skip
 
 

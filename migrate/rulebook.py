@@ -24,7 +24,7 @@ import yaml
 from migrate.errors import Vm2cError
 from migrate.model import Place
 
-Verdict = Literal["containerize", "virtualize", "retire", "external"]
+Verdict = Literal["containerize", "virtualize", "retire", "external", "undecided"]
 Attributes = Mapping[str, Sequence[tuple[str, Place]]]
 
 

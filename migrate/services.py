@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from migrate.model import Service
 
-INIT_SYSTEMS = frozenset({"systemd", "sysv", "openrc", "upstart", "runit", "s6", "inittab"})
+INIT_SYSTEMS = frozenset({"systemd", "sysv", "openrc", "upstart", "runit", "s6", "inittab", "supervisor"})
 """The managers that only start a program; others (a cluster's own tools) know the daemon itself."""
 
 

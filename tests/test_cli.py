@@ -72,6 +72,38 @@ def test_analyze_writes_four_files_and_says_what_it_found(run: Run, machine: Pat
     assert "\x1b" not in out + err
 
 
+def test_analyze_writes_the_graph_for_other_programs(run: Run, machine: Path, tmp_path: Path) -> None:
+    code, _, err = run(
+        "analyze",
+        machine,
+        "-o",
+        tmp_path / "plan",
+        *(f"--graph={each}" for each in ("dot", "mermaid", "graphml", "dot")),
+    )
+    assert code in {0, cli.EXIT_BLIND}, err
+    graphs = {path.name: path.read_text() for path in (tmp_path / "plan").glob("graph.*")}
+    assert sorted(graphs) == ["graph.dot", "graph.graphml", "graph.json", "graph.mmd"]
+    assert all("correct-horse-battery" not in text for text in graphs.values())
+    assert all("api.corp.example:443" in text for text in graphs.values())
+
+
+def test_explain_tells_a_component_as_text_and_as_json(run: Run, machine: Path, tmp_path: Path) -> None:
+    run("analyze", machine, "-o", tmp_path / "plan")
+    code, out, err = run("explain", tmp_path / "plan", "app")
+    assert (code, err) == (0, "")
+    assert "User=app  (/etc/systemd/system/app.service:2)" in out
+    assert "api.corp.example:443 outside this machine, over tcp  (/etc/app.env:1)" in out
+    assert "correct-horse-battery" not in out
+    code, out, _ = run("explain", tmp_path / "plan", "app", "--format", "json")
+    assert json.loads(out)["component"]["id"] == "app"
+    code, out, err = run("explain", tmp_path / "plan", "apo")
+    assert (code, out) == (2, "")
+    assert "did you mean 'app'?" in err
+    code, _, err = run("explain", tmp_path / "nowhere", "app")
+    assert code == 1
+    assert "vm2c analyze" in err
+
+
 def test_twice_gives_the_same_bytes_and_no_secret(run: Run, machine: Path, tmp_path: Path) -> None:
     def snapshot() -> dict[str, bytes]:
         folder = tmp_path / "plan"

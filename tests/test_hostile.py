@@ -14,6 +14,7 @@ from dockerfile_parse import DockerfileParser
 
 from migrate import analysis
 from migrate import generate as generator
+from migrate.exchange.formats import GraphFormat
 from migrate.guest.directory import DirectoryGuest
 from migrate.output import write
 from migrate.plan.propose import Chosen
@@ -64,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     with DirectoryGuest(root) as guest:
         facts = analysis.find(guest)
-        result = analysis.analyze(facts, Chosen(("evil\n.qcow2",)), out)
+        result = analysis.analyze(facts, Chosen(("evil\n.qcow2",)), out, graphs=list(GraphFormat))
         write(result.files, out, "analyze")
         generator.write(generator.generate(result.plan, guest, facts.secrets), out)
     return out
@@ -73,8 +74,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nothing_was_run_and_nothing_left_the_folder(folder: Path) -> None:
     assert not Path("/tmp/vm2c-pwned").exists()
     assert {p.name for p in folder.iterdir()} == {
-        ".proposed.yaml", ".vm2c", "RUNBOOK.md", "compose.yaml", "graph.json", "images", "inventory.json",
-        "kubernetes", "plan.yaml", "report.html",
+        ".proposed.yaml", ".vm2c", "RUNBOOK.md", "compose.yaml", "graph.dot", "graph.graphml", "graph.json",
+        "graph.mmd", "images", "inventory.json", "kubernetes", "plan.yaml", "report.html",
     }  # fmt: skip
 
 
@@ -97,7 +98,8 @@ def test_yaml_and_html_are_what_they_say(folder: Path) -> None:
 
 
 def test_no_control_or_bidirectional_character_reaches_a_reader(folder: Path) -> None:
-    for name in ("report.html", "plan.yaml", "inventory.json", "graph.json", "RUNBOOK.md", "compose.yaml"):
+    texts = ("report.html", "plan.yaml", "inventory.json", "graph.json", "RUNBOOK.md", "compose.yaml")
+    for name in (*texts, "graph.dot", "graph.graphml", "graph.mmd"):
         assert re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", (folder / name).read_text()) is None, (
             name
         )

@@ -9,13 +9,13 @@ import msgspec
 from migrate.decide import Verdict, decide
 from migrate.facts import Facts
 from migrate.join import Candidate, Joined, Tie, secrets_of
-from migrate.model import Secret
+from migrate.model import Caution, Secret
 from migrate.plan import parts
 from migrate.plan.blockers import blockers
 from migrate.plan.changed import add_changed
 from migrate.plan.grouping import Layout, pods
 from migrate.plan.image import image_of
-from migrate.plan.model import Component, NeedRef, Plan, PlanSource, Rewrite, SecretRef
+from migrate.plan.model import Component, NeedRef, Plan, PlanSource, Reason, Rewrite, SecretRef
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -124,6 +124,10 @@ class _Proposal:
         data |= {path for other in self.layout.moving.values() for path, _ in parts.data_beside_code(facts, other)}
         component.image = image_of(facts, candidate, component, data)
         component.because += add_changed(facts, component.image)
+        component.because += [
+            Reason(rule="to-see-to", says=each.says, seen_in=str(each.seen_in))
+            for each in dict.fromkeys(facts.about(Caution, candidate.ids))
+        ]
         component.accounts = parts.accounts(facts, candidate, component)
         component.blockers = list(blockers(facts, candidate, component, self._ties(candidate), secrets, self.layout))
 

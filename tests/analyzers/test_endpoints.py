@@ -282,3 +282,16 @@ def test_hostile_text_takes_little_time(text: str) -> None:
     began = time.process_time()
     text_endpoints(text)
     assert time.process_time() - began < 5
+
+
+def test_comments_and_schemas_of_xml_are_no_addresses() -> None:
+    text = """<?xml version="1.0"?>
+<!-- Licensed under
+  http://www.apache.org/licenses/LICENSE-2.0 -->
+<web-app xsi:schemaLocation="https://jakarta.ee/xml/ns https://jakarta.ee/x.xsd">
+  <param-value>http://billing.corp.example:8080/api</param-value>
+</web-app>
+"""
+    shown = endpoints._without_markup("/etc/app/web.xml", text)
+    assert [(each.host, each.line) for each in text_endpoints(shown)] == [("billing.corp.example", 5)]
+    assert endpoints._without_markup("/etc/app/env", "A=http://x <!-- b -->") == "A=http://x <!-- b -->"

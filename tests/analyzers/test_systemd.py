@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyzers import podman
 from analyzers.systemd import analyze, parse_listen
 from migrate.model import EnvironmentFile, Finding, Listen, Place, Service, Setting, Unread, Uses, Variable
 from tests.analyzers.fake import Broken, Content, Dir, FakeGuest, File, Link, Node
@@ -423,9 +424,12 @@ def test_rc_local_and_cloud_init() -> None:
     assert started(files) == {"rc-local"}
 
 
-def test_podmans_containers_are_a_blind_spot() -> None:
-    files = {**_generator("podman-system-generator"), "/etc/containers/systemd/app.container": "[Container]\n"}
-    assert [str(one.seen_in) for one in of(Unread, findings(files))] == ["/etc/containers/systemd/app.container"]
+def test_podmans_containers_are_another_analyzers() -> None:
+    files = {**_generator("podman-system-generator"), "/etc/containers/systemd/app.container": "[Container]\nImage=x\n"}
+    assert of(Unread, findings(files)) == []
+    assert podman.ANALYZER.join is not None
+    services = [each for each in podman.ANALYZER.join(FakeGuest(files), []) if isinstance(each, Service)]
+    assert [(each.id, each.manager) for each in services] == [("app", "podman")]
 
 
 def test_a_generator_that_is_not_known_is_a_blind_spot() -> None:

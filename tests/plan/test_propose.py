@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from migrate.join import join
-from migrate.model import Finding, Health, Job, Listen, Need, Place, Rebind, Service, Uses
+from migrate.model import Caution, Finding, Health, Job, Listen, Need, Place, Rebind, Service, Uses
 from migrate.plan.model import Account, Component, Plan
 from migrate.plan.propose import Chosen, propose
 from migrate.plan.store import render_plan
@@ -176,3 +176,13 @@ def test_variables_of_an_environment_file_are_filled_in_by_a_shell() -> None:
 def test_the_proposal_is_the_same_each_time_and_fits_its_schema() -> None:
     assert render_plan(_plan()) == render_plan(_plan())
     assert msgspec.convert(msgspec.to_builtins(_plan()), Plan) == _plan()
+
+
+def test_what_a_person_must_see_to_stands_among_the_reasons() -> None:
+    says = "clients in other Pods come from other addresses"
+    caution = Caution(service="nginx", says=says, seen_in=Place("/etc/nginx/nginx.conf", 3))
+    reasons = [(r.rule, r.says, r.seen_in) for r in _component("nginx", caution).because]
+    assert ("to-see-to", says, "/etc/nginx/nginx.conf:3") in reasons
+    assert not any(
+        r.rule == "to-see-to" for r in _component("ssh", Caution(service="ssh", says=says, seen_in=HERE)).because
+    )

@@ -1,0 +1,54 @@
+"""The words a unit's program is started with, those of its environment files among them, each with its place."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+import msgspec
+
+from analyzers._commands import line_of
+from analyzers._reading import Reader, assignments
+from migrate.model import Place, Service
+
+_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+
+
+class Word(msgspec.Struct, frozen=True):
+    """One word of a command, and where it is written."""
+
+    text: str
+    place: Place
+
+
+def variables(reader: Reader, service: Service) -> dict[str, tuple[str, Place]]:
+    """Return the variables of a service: its own, then those of its files, which win (systemd.exec(5))."""
+    found = {variable.name: (variable.value, variable.seen_in) for variable in service.environment}
+    for file in service.environment_files:
+        for name, (value, line) in assignments(reader.optional(file.path) or "").items():
+            found[name] = (value, Place(file.path, line))
+    return found
+
+
+def argv(reader: Reader, service: Service) -> list[Word]:
+    """Return a service's words; systemd splits `$NAME` at white space and leaves `${NAME}` whole (systemd.service(5)).
+
+    Where a variable has been put in already, the line of the file that holds a word is its place.
+    """
+    known = variables(reader, service)
+    found: list[Word] = []
+    for word in service.command:
+        match = _VARIABLE.fullmatch(word)
+        if match and match[1]:
+            value, place = known.get(match[1], ("", service.seen_in))
+            found += [Word(part, place) for part in value.split()]
+            continue
+        text = _VARIABLE.sub(lambda m: known.get(m[1] or m[2], ("", None))[0], word)
+        from_file = next((place for value, place in known.values() if len(word) > 1 and word in value.split()), None)
+        found.append(Word(text, from_file or line_of(reader, service.seen_in, word)))
+    return found
+
+
+def program_at(words: list[Word], *names: str) -> int | None:
+    """Return the index of the word that is a program of one of these names, or None."""
+    return next((i for i, word in enumerate(words[:4]) if posixpath.basename(word.text) in names), None)
