@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import posixpath
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,3 +109,13 @@ def test_paths_and_lines_of_any_text(text: str) -> None:
     ]
     path = rooted(text)
     assert path is None or (path.startswith("/") and not path.endswith("/") and "//" not in path and "/../" not in path)
+
+
+@given(st.text("/.ab\0", max_size=12))
+def test_a_rooted_path_has_one_spelling(text: str) -> None:
+    found = rooted(text)
+    if found is None:
+        assert "\0" in text or ".." in text.split("/") or not text.strip("/.") or posixpath.normpath("/" + text) == "/"
+    else:
+        assert found == "/" + posixpath.normpath("/" + text.lstrip("/")).lstrip("/")
+        assert rooted(found) == found
