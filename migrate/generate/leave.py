@@ -83,13 +83,17 @@ def leave(moving: Moving, context: Context) -> Remainder | None:
     return Remainder(members=tuple(m for m in members if m.path not in found), left=left, gone=tuple(gone))
 
 
+_EMPTY_IN_IMAGES = frozenset({"/home", "/srv", "/opt", "/root", "/var/mail", "/var/spool", "/var/opt"})
+"""System directories that may be data as a whole (mail, homes): packages bring them empty, and none has to go."""
+
+
 def removed(component: Component) -> list[str]:
     """Return the paths that are removed from what the base and its packages brought, before anything is copied.
 
     Raises PlanError for one that no system is without.
     """
     gone = [guest_path(p, "the path to remove") for p in (component.image.remove if component.image else ())]
-    gone += [guest_path(d.path, "the data") for d in component.data]
+    gone += [path for d in component.data if (path := guest_path(d.path, "the data")) not in _EMPTY_IN_IMAGES]
     for path in gone:
         if path in FHS:
             raise PlanError(f"remove {path} from the image of {component.id}", "the system needs it", "name its parts")

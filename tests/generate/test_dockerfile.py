@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from migrate.errors import PlanError
 from migrate.generate.context import make_context
 from migrate.generate.dockerfile import dockerfile
-from migrate.plan.model import Account, Component, Port, RunUser, Socket
+from migrate.plan.model import Account, Component, Data, Port, RunUser, Socket
 from tests.generate import shop
 
 GUEST = shop.guest()
@@ -136,6 +137,15 @@ def test_the_systems_own_directories_are_not_removed(path: str) -> None:
     component.image.remove = [path]
     with pytest.raises(PlanError):
         text(component)
+
+
+@pytest.mark.parametrize("path", ["/home", "/var/mail"])
+def test_data_in_a_directory_of_the_systems_stays_out_without_removing_it(path: str) -> None:
+    component = shop.redis()
+    component.data = [Data(path=path, claim="all")]
+    made = text(component)
+    assert "redis-server" in made
+    assert not re.search(rf"rm -rf --[^\n]*{path}\b", made)
 
 
 HOSTILE = st.text(st.sampled_from("\n\r\\\"'$(){}`#;& |<>-A=:/\0\u2028\u0085é\t"), min_size=1, max_size=12)
