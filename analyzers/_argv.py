@@ -11,7 +11,8 @@ from analyzers._commands import line_of
 from analyzers._reading import Reader, assignments
 from migrate.model import Place, Service
 
-_VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}")
+_WHOLE = re.compile(r"\$([A-Za-z_]\w*)")
+_WITHIN = re.compile(r"\$\{([A-Za-z_]\w*)\}")
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -31,21 +32,21 @@ def variables(reader: Reader, service: Service) -> dict[str, tuple[str, Place]]:
 
 
 def argv(reader: Reader, service: Service) -> list[Word]:
-    """Return a service's words; systemd splits `$NAME` at white space and leaves `${NAME}` whole (systemd.service(5)).
+    """Return a service's words; systemd splits a word `$NAME` at white space and `${NAME}` never (systemd.service(5)).
 
     Where a variable has been put in already, the line of the file that holds a word is its place.
     """
     known = variables(reader, service)
     found: list[Word] = []
     for word in service.command:
-        match = _VARIABLE.fullmatch(word)
-        if match and match[1]:
+        if match := _WHOLE.fullmatch(word):
             value, place = known.get(match[1], ("", service.seen_in))
             found += [Word(part, place) for part in value.split()]
             continue
-        text = _VARIABLE.sub(lambda m: known.get(m[1] or m[2], ("", None))[0], word)
-        from_file = next((place for value, place in known.values() if len(word) > 1 and word in value.split()), None)
-        found.append(Word(text, from_file or line_of(reader, service.seen_in, word)))
+        named = next((known[name][1] for name in _WITHIN.findall(word) if name in known), None)
+        put_in = next((place for value, place in known.values() if len(word) > 1 and word in value.split()), None)
+        text = _WITHIN.sub(lambda match: known.get(match[1], ("", None))[0], word)
+        found.append(Word(text, named or put_in or line_of(reader, service.seen_in, word)))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from analyzers._invoked import Argument
+from analyzers._argv import Word
 from analyzers._reading import numbered
 from migrate.model import Place
 
@@ -21,7 +21,7 @@ def split(line: str) -> list[str]:
         return line.split()
 
 
-def conf_arguments(text: str, path: str) -> list[Argument]:
+def conf_arguments(text: str, path: str) -> list[Word]:
     """Return the words of a memcached.conf: no comments, no -d and -h, no directive that is no option.
 
     >>> [word.text for word in conf_arguments("-d\\nlogfile /x\\n-p 11211 # port\\n", "/etc/memcached.conf")]
@@ -31,7 +31,7 @@ def conf_arguments(text: str, path: str) -> list[Argument]:
     for number, line in numbered(text):
         line = re.sub(r"(?<!\\)#.*", "", line).strip()
         if line.startswith("-") and not re.match(r"-[dh]", line):
-            found += [Argument(word, Place(path, number)) for word in split(line)]
+            found += [Word(word, Place(path, number)) for word in split(line)]
     return found
 
 

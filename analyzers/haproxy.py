@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from analyzers._addresses import over_tcp, run_path, tcp_check
+from analyzers._argv import variables
 from analyzers._haproxy_conf import Address, Line, Section, parse, parse_address
-from analyzers._invoked import Invocation, invocations, variables
+from analyzers._invoked import Invocation, invocations
 from analyzers._reading import Reader, absolute
 from analyzers._secret import secret_id, unique
 from migrate.addresses import is_loopback

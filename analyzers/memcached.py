@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from analyzers._addresses import is_every, port_number, run_path, tcp_check
-from analyzers._invoked import Argument, Option, getopt, invocations
+from analyzers._argv import Word
+from analyzers._invoked import Option, getopt, invocations
 from analyzers._memcached_conf import conf_arguments, reading_command
 from analyzers._reading import Reader, absolute, meaningful
 from analyzers._secret import secret_id, unique
@@ -43,7 +44,7 @@ class Server(msgspec.Struct, frozen=True):
 
     service: Service
     program: str
-    arguments: tuple[Argument, ...]
+    arguments: tuple[Word, ...]
     conf: str = ""
 
     @property

@@ -3,7 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from analyzers._invoked import Argument, getopt, invocations
+from analyzers._argv import Word
+from analyzers._invoked import getopt, invocations
 from analyzers._reading import Reader
 from migrate.model import EnvironmentFile, Place, Service, Variable
 from tests.analyzers.fake import FakeGuest
@@ -31,13 +32,13 @@ def test_variables_of_files_win_and_are_split_as_systemd_does() -> None:
     )
     found = next(invocations(Reader(guest, "x"), [service], ("memcached",)))
     assert found.arguments == (
-        Argument("-p", Place(UNIT, 3)),
-        Argument("11211", Place(SYSCONFIG, 2)),
-        Argument("-m", Place(UNIT, 3)),
-        Argument("32", Place(UNIT, 2)),
-        Argument("-l", Place(SYSCONFIG, 3)),
-        Argument("127.0.0.1,::1", Place(SYSCONFIG, 3)),
-        Argument("-v", Place(UNIT, 4)),
+        Word("-p", Place(UNIT, 3)),
+        Word("11211", Place(SYSCONFIG, 2)),
+        Word("-m", Place(UNIT, 3)),
+        Word("32", Place(UNIT, 2)),
+        Word("-l", Place(SYSCONFIG, 3)),
+        Word("127.0.0.1,::1", Place(SYSCONFIG, 3)),
+        Word("-v", Place(UNIT, 4)),
     )
     assert list(invocations(Reader(guest, "x"), [service], ("redis-server",))) == []
     off = msgspec.structs.replace(service, enabled=False)
@@ -54,5 +55,5 @@ def test_variables_of_files_win_and_are_split_as_systemd_does() -> None:
     ],
 )
 def test_getopt(words: str, found: list[tuple[str, str]]) -> None:
-    arguments = [Argument(word, Place("/x", 1)) for word in words.split()]
+    arguments = [Word(word, Place("/x", 1)) for word in words.split()]
     assert [(o.name, o.value) for o in getopt(arguments, "p", {"port": "p"})] == found
