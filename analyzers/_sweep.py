@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from migrate.guest.protocol import Entry, Guest
 
@@ -38,12 +38,12 @@ def _walked(guest: Guest) -> Iterator[Entry]:
         yield from (entry for entry in outside_layers(guest, top) if entry.kind == "file")
 
 
-def outside_layers(guest: Guest, top: str) -> Iterator[Entry]:
-    """Yield what `Guest.walk` does, without what lies in the layers of container images."""
+def outside_layers(guest: Guest, top: str, passed_over: Callable[[str], bool] = lambda _: False) -> Iterator[Entry]:
+    """Yield what `Guest.walk` does, without what lies in layers of container images or below a folder passed over."""
     skipped = "\0"
     for entry in guest.walk(top):
         if entry.path.startswith(skipped):
             continue
-        if entry.kind == "directory" and LAYERS.fullmatch(entry.path):
+        if entry.kind == "directory" and (LAYERS.fullmatch(entry.path) or passed_over(entry.path)):
             skipped = entry.path + "/"
         yield entry

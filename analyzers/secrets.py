@@ -67,14 +67,9 @@ class _Search:
         return kept
 
     def below(self, top: str) -> Iterator[Entry]:
-        skipped = ""
         environments = {path.rpartition("/")[0] for path in self.guest.glob(f"{top}/**/pyvenv.cfg")}
-        for entry in outside_layers(self.guest, top):
-            if skipped and entry.path.startswith(skipped):
-                continue
-            if entry.kind == "directory" and (is_passed_over(entry.path) or entry.path in environments):
-                skipped = entry.path + "/"
-            elif entry.kind == "file" and entry.size > 0 and is_searched(entry):
+        for entry in outside_layers(self.guest, top, lambda path: is_passed_over(path) or path in environments):
+            if entry.kind == "file" and entry.size > 0 and is_searched(entry):
                 yield entry
 
     def is_own(self, entry: Entry) -> bool:

@@ -58,12 +58,6 @@ def find(guest: Guest, progress: Progress = lambda _n, _d, _t: None, *, quick: b
     return Facts(run_analyzers(guest, find_analyzers(), progress), guest, quick=quick)
 
 
-def redactor(facts: Facts) -> Redactor:
-    """Return what keeps this machine's secrets out of a text."""
-    words = {*facts.users, *facts.groups, *facts.packages, facts.trait("hostname")}
-    return Redactor(facts.secrets, words)
-
-
 def analyze(
     facts: Facts,
     chosen: Chosen,
@@ -80,7 +74,7 @@ def analyze(
     cannot be read or is another machine's: it is never overwritten.
     """
     joined = join(facts)
-    redact = redactor(facts)
+    redact = facts.redactor
     found = redact.tree(inventory(facts, joined, account(facts, joined, facts.comparison)))
     _add_differences(found["files"]["changes"], facts, redact, fetch)
     reader = found["source"].pop("reader")

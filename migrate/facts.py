@@ -26,6 +26,7 @@ from migrate.model import (
     Trait,
     User,
 )
+from migrate.redact import Redactor
 
 F = TypeVar("F", bound=Fact)
 
@@ -161,6 +162,12 @@ class Facts:
         if path.startswith("/var/run/") and (link is None or link.kind == "symlink"):
             return path.removeprefix("/var")
         return path
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """What keeps this machine's secrets out of a text."""
+        words = {*self.users, *self.groups, *self.packages, self.trait("hostname")}
+        return Redactor(self.secrets, words)
 
     @cached_property
     def secrets(self) -> list[Secret]:

@@ -73,7 +73,7 @@ def diffs(
             wanted[change.path] = Wanted(change.package, change.path, *_digest(change))
     source = pristine or Pristine(guest, facts, network, cache, notify)
     originals = source.originals(wanted.values())
-    redactor = _redactor(facts)
+    redactor = facts.redactor
     left = MAX_CHARACTERS
     for path in wanted:
         original = originals.get(path)
@@ -114,11 +114,6 @@ def _secrets_of(guest: Guest, path: str, secrets: Iterable[Secret]) -> list[Secr
     paths = {path, guest.resolve(path)}
     here = (each for each in secrets if each.seen_in.path in paths)
     return [msgspec.structs.replace(each, seen_in=Place(path, each.seen_in.line)) for each in here]
-
-
-def _redactor(facts: Facts) -> Redactor:
-    words = (facts.trait("hostname"), *facts.users, *facts.groups, *facts.packages)
-    return Redactor(facts.secrets, words)
 
 
 def _made(
